@@ -1,0 +1,105 @@
+from dragoman.explanation.v1 import explanation_pb2 as _explanation_pb2
+from dragoman.job.v1 import job_pb2 as _job_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Scorer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SCORER_UNSPECIFIED: _ClassVar[Scorer]
+    SCORER_DETECTION: _ClassVar[Scorer]
+    SCORER_FUZZING: _ClassVar[Scorer]
+SCORER_UNSPECIFIED: Scorer
+SCORER_DETECTION: Scorer
+SCORER_FUZZING: Scorer
+
+class ScoresSpec(_message.Message):
+    __slots__ = ("explanations_id", "latents_id", "scorer", "active_count", "inactive_count", "null_count", "window_length", "llm", "seed", "bootstrap_count", "max_failed_fraction", "latents_per_task")
+    EXPLANATIONS_ID_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
+    SCORER_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    INACTIVE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NULL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    LLM_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    BOOTSTRAP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    MAX_FAILED_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_PER_TASK_FIELD_NUMBER: _ClassVar[int]
+    explanations_id: str
+    latents_id: str
+    scorer: Scorer
+    active_count: int
+    inactive_count: int
+    null_count: int
+    window_length: int
+    llm: _explanation_pb2.LlmRef
+    seed: int
+    bootstrap_count: int
+    max_failed_fraction: float
+    latents_per_task: int
+    def __init__(self, explanations_id: _Optional[str] = ..., latents_id: _Optional[str] = ..., scorer: _Optional[_Union[Scorer, str]] = ..., active_count: _Optional[int] = ..., inactive_count: _Optional[int] = ..., null_count: _Optional[int] = ..., window_length: _Optional[int] = ..., llm: _Optional[_Union[_explanation_pb2.LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., bootstrap_count: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ...) -> None: ...
+
+class RunRef(_message.Message):
+    __slots__ = ("scores_ids", "explanations_id", "evaluation_id")
+    SCORES_IDS_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATIONS_ID_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_ID_FIELD_NUMBER: _ClassVar[int]
+    scores_ids: _containers.RepeatedScalarFieldContainer[str]
+    explanations_id: str
+    evaluation_id: str
+    def __init__(self, scores_ids: _Optional[_Iterable[str]] = ..., explanations_id: _Optional[str] = ..., evaluation_id: _Optional[str] = ...) -> None: ...
+
+class ScorecardSpec(_message.Message):
+    __slots__ = ("trained", "control", "title", "confidence", "bootstrap_count", "seed")
+    TRAINED_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    BOOTSTRAP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    trained: RunRef
+    control: RunRef
+    title: str
+    confidence: float
+    bootstrap_count: int
+    seed: int
+    def __init__(self, trained: _Optional[_Union[RunRef, _Mapping]] = ..., control: _Optional[_Union[RunRef, _Mapping]] = ..., title: _Optional[str] = ..., confidence: _Optional[float] = ..., bootstrap_count: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class SubmitScoresRequest(_message.Message):
+    __slots__ = ("spec", "request_id")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    spec: ScoresSpec
+    request_id: str
+    def __init__(self, spec: _Optional[_Union[ScoresSpec, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class SubmitScoresResponse(_message.Message):
+    __slots__ = ("job", "created")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    job: _job_pb2.Job
+    created: bool
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
+
+class SubmitScorecardRequest(_message.Message):
+    __slots__ = ("spec", "request_id")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    spec: ScorecardSpec
+    request_id: str
+    def __init__(self, spec: _Optional[_Union[ScorecardSpec, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class SubmitScorecardResponse(_message.Message):
+    __slots__ = ("job", "created")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    job: _job_pb2.Job
+    created: bool
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
