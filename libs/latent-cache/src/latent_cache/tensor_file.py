@@ -1,0 +1,74 @@
+"""Ranged reads of rows of tensors in safetensors parts: 8 bytes, the header, then only what is asked for."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dragoman.artifacts import Artifact
+from dragoman.errors import DataLoss
+
+_DTYPES = {"I32": np.dtype("<i4"), "I64": np.dtype("<i8"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorPlace:
+    """Where one tensor lies in its file."""
+
+    dtype: "np.dtype[Any]"
+    shape: tuple[int, ...]
+    first_byte: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row, that is one index of the first axis."""
+        return self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+
+
+class TensorFile:
+    """One safetensors part of an artifact. The header is read once, on the first use."""
+
+    def __init__(self, artifact: Artifact, name: str) -> None:
+        self._artifact = artifact
+        self.name = name
+        self._places: dict[str, TensorPlace] | None = None
+
+    def place(self, tensor: str) -> TensorPlace:
+        """Returns where a tensor lies. Raises DataLoss when the part has no such tensor."""
+        if self._places is None:
+            self._places = self._read_header()
+        if tensor not in self._places:
+            raise DataLoss(f"{self._artifact.id}/{self.name} has no tensor {tensor!r}; it has {sorted(self._places)}")
+        return self._places[tensor]
+
+    def read_rows(self, tensor: str, first: int, end: int) -> "np.ndarray[Any, Any]":
+        """Returns rows `first:end` of a tensor by one ranged read. Raises DataLoss when the tensor is shorter."""
+        place = self.place(tensor)
+        if not 0 <= first <= end <= place.shape[0]:
+            raise DataLoss(
+                f"{self._artifact.id}/{self.name} has {place.shape[0]} rows of {tensor!r}; "
+                f"its manifest and index promise rows {first} to {end}"
+            )
+        shape = (end - first, *place.shape[1:])
+        if first == end:
+            return np.empty(shape, place.dtype)
+        offset = place.first_byte + first * place.row_bytes
+        data = self._artifact.read_range(self.name, offset, (end - first) * place.row_bytes)
+        return np.frombuffer(data, place.dtype).reshape(shape)
+
+    def map(self, tensor: str) -> "np.ndarray[Any, Any]":
+        """Returns a whole tensor, memory-mapped from a verified local copy of the part."""
+        path = self._artifact.download(self.name)
+        place = self.place(tensor)
+        if 0 in place.shape:
+            return np.empty(place.shape, place.dtype)
+        return np.memmap(path, place.dtype, "r", place.first_byte, place.shape)
+
+    def _read_header(self) -> dict[str, TensorPlace]:
+        size = int.from_bytes(self._artifact.read_range(self.name, 0, 8), "little")
+        header: dict[str, Any] = json.loads(self._artifact.read_range(self.name, 8, size))
+        header.pop("__metadata__", None)
+        return {
+            name: TensorPlace(_DTYPES[h["dtype"]], tuple(h["shape"]), 8 + size + int(h["data_offsets"][0]))
+            for name, h in header.items()
+        }
