@@ -1,0 +1,39 @@
+"""Token rows by ranged reads are the rows that were stored."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from latent_cache import TokenRows
+
+from tests.support.memory_artifact import MemoryArtifact
+from tests.support.synthetic_latents import corpus, tokens_parts
+
+TEXT = corpus(seed=1, document_count=80, ctx_len=32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, len(TEXT.tokens) - 1), max_size=40), st.sampled_from([7, 16, 1000]))
+def test_any_rows_in_any_order(rows: list[int], rows_per_shard: int) -> None:
+    token_rows = TokenRows(MemoryArtifact(tokens_parts(TEXT, rows_per_shard)))
+    np.testing.assert_array_equal(token_rows.tokens(np.asarray(rows, np.int64)), TEXT.tokens[rows])
+    np.testing.assert_array_equal(token_rows.documents(np.asarray(rows, np.int64)), TEXT.documents[rows])
+
+
+def test_few_rows_are_ranged_reads_and_many_are_a_download() -> None:
+    artifact = MemoryArtifact(tokens_parts(TEXT, 100))
+    token_rows = TokenRows(artifact)
+    token_rows.tokens(np.asarray([3, 4, 5, 80]))
+    assert artifact.downloads == []
+    assert [length for *_, length in artifact.ranges[2:]] == [3 * 32 * 4, 32 * 4]
+    token_rows.tokens(np.arange(90))
+    assert artifact.downloads == ["rows-00000.safetensors"]
+
+
+def test_rows_outside_are_refused_and_splits_are_by_row() -> None:
+    token_rows = TokenRows(MemoryArtifact(tokens_parts(TEXT)))
+    with pytest.raises(IndexError, match=f"has rows 0 to {len(TEXT.tokens) - 1}"):
+        token_rows.tokens(np.asarray([len(TEXT.tokens)]))
+    assert token_rows.split(TEXT.train_row_count - 1) == "train"
+    assert token_rows.split(TEXT.train_row_count) == "test"
+    assert token_rows.tokenizer().encode("cat").ids == TEXT.tokenizer.encode("cat").ids
