@@ -1,0 +1,1 @@
+"""Scores explanations against held-out windows, with their nulls."""

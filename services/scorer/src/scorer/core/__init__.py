@@ -1,0 +1,1 @@
+"""Pure scoring: windows, questions, prompts, metrics."""

@@ -1,0 +1,88 @@
+"""Examples: windows with a right answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from dragoman.errors import UserTaskError
+from dragoman.ids import derived_seed
+from jaxtyping import Bool
+from latent_cache import Window
+
+ACTIVE = "active"
+RANDOM = "random"
+WRONG_MARKS = "wrong_marks"
+
+
+class DocumentLeak(UserTaskError):
+    """A window would be judged that comes from a document its explanation was written from."""
+
+    reason = "DOCUMENT_LEAK"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """One window that a judge is asked about."""
+
+    latent: int
+    window: Window
+    type: str
+    """Where it comes from: ACTIVE, RANDOM or WRONG_MARKS."""
+    label: bool
+    """The right answer; True is yes."""
+    quantile: int
+    """Activation decile among the latent's test windows, 0 the weakest; -1 for what is no positive."""
+    marks: Bool[np.ndarray, " pos"]
+    """The tokens shown between << and >>, where the scorer shows marks at all."""
+
+    @property
+    def id(self) -> str:
+        """Names the example whatever the run, the order or the other examples."""
+        return f"{self.latent}/{self.type}/{self.window.row}/{self.window.start}"
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedExample:
+    """An example with its place among a latent's questions and the order in which its answers are named."""
+
+    index: int
+    order: int
+    """0: yes is named first; 1: no is."""
+    example: Example
+
+
+def placed(examples: Sequence[Example], seed: int) -> list[PlacedExample]:
+    """Puts examples in a seeded order and gives half of each label either order of answers.
+
+    Both follow from the seed and the examples' ids alone, not from the order in which they come.
+    """
+    ranked = sorted(examples, key=lambda e: derived_seed("order", seed, e.id))
+    orders = {e.id: order for label in (True, False) for e, order in _orders(ranked, label, seed)}
+    return [PlacedExample(index, orders[e.id], e) for index, e in enumerate(ranked)]
+
+
+def null_subset(examples: Sequence[PlacedExample], count: int) -> list[PlacedExample]:
+    """Returns the first `count` examples of each label."""
+    kept: list[PlacedExample] = []
+    for label in (True, False):
+        kept += [e for e in examples if e.example.label is label][:count]
+    return sorted(kept, key=lambda e: e.index)
+
+
+def check_disjoint(latent: int, examples: Sequence[Example], seen_documents: frozenset[int]) -> None:
+    """Raises DocumentLeak when an example is of a train document or of one that wrote the explanation."""
+    used = {e.window.document for e in examples}
+    train = {e.window.document for e in examples if e.window.split != "test"}
+    leaked = sorted((used & seen_documents) | train)
+    if leaked:
+        raise DocumentLeak(
+            f"latent {latent}: windows to be judged come from document(s) {leaked[:5]}, which the explainer saw or may "
+            "have seen; explanations must be made from train documents of the same tokens artifact"
+        )
+
+
+def _orders(ranked: Sequence[Example], label: bool, seed: int) -> list[tuple[Example, int]]:
+    """Alternates the orders along a second seeded ranking of the label's examples, from a seeded beginning."""
+    mine = sorted((e for e in ranked if e.label is label), key=lambda e: derived_seed("answers", seed, e.id))
+    first = derived_seed("answers", seed, mine[0].id) if mine else 0
+    return [(e, (first + i) % 2) for i, e in enumerate(mine)]

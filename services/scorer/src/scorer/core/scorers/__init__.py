@@ -1,0 +1,11 @@
+"""The scorers, by name. A new one is a file here and a line in METHODS."""
+
+from collections.abc import Mapping
+
+from scorer.core.scorers.detection import Detection
+from scorer.core.scorers.fuzzing import Fuzzing
+from scorer.core.scorers.method import Counts, Drawn, Method
+
+METHODS: Mapping[str, Method] = {method.name: method for method in (Detection(), Fuzzing())}
+
+__all__ = ["METHODS", "Counts", "Drawn", "Method"]

@@ -1,0 +1,54 @@
+"""Fuzzing: are the marked tokens of this window those that activate the latent? (2410.13928, section 4.)
+
+The variant is `wrong_marks`: negatives are activating windows with the true marks of another window on them. (Paulo et
+al.'s blog marks other tokens of activating windows; delphi's default marks tokens of silent windows, which detection
+already tells apart, and always at the same positions.)
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from dragoman.ids import derived_seed
+
+from scorer.core.examples import ACTIVE, WRONG_MARKS, Example
+from scorer.core.marks import exchanged_marks, true_marks
+from scorer.core.prompts import fuzzing_prefix, marked_text
+from scorer.core.scorers.method import Counts, Drawn
+
+
+class Fuzzing:
+    """The same windows with their own marks and with each other's.
+
+    A window whose marks fit on no other window, or that no other's marks fit on, is in neither class.
+    """
+
+    name = "fuzzing"
+    version = "fuzzing-wrong_marks-1"
+    prefix = fuzzing_prefix()
+
+    def active_needed(self, counts: Counts) -> int:
+        return max(counts.active, counts.inactive)
+
+    def silent_needed(self, counts: Counts) -> int:
+        return 0
+
+    def examples(self, drawn: Drawn, counts: Counts, seed: int) -> list[Example]:
+        if not drawn.active:
+            return []
+        activations = np.stack([w.activations for w in drawn.active])
+        marks = true_marks(activations)
+        source = exchanged_marks(activations, marks, derived_seed("marks", seed, drawn.latent))
+        usable = np.flatnonzero(source != np.arange(len(source)))
+        # With equal counts both classes are all usable windows; else the first of them, in the seeded order of `drawn`.
+        return [self._right(drawn, marks, int(i)) for i in usable[: counts.active]] + [
+            self._wrong(drawn, marks, int(i), int(source[i])) for i in usable[: counts.inactive]
+        ]
+
+    def text(self, example: Example, pieces: Sequence[str]) -> str:
+        return marked_text(pieces, example.marks)
+
+    def _right(self, drawn: Drawn, marks: np.ndarray, i: int) -> Example:
+        return Example(drawn.latent, drawn.active[i], ACTIVE, True, int(drawn.quantiles[i]), marks[i])
+
+    def _wrong(self, drawn: Drawn, marks: np.ndarray, i: int, source: int) -> Example:
+        return Example(drawn.latent, drawn.active[i], WRONG_MARKS, False, -1, marks[source])

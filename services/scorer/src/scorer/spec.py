@@ -1,0 +1,52 @@
+"""Specs of this service's jobs: dragoman.scoring.v1, field by field."""
+
+from typing import Literal
+
+from dragoman.kinds import Spec
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+Scorer = Literal["detection", "fuzzing"]
+
+
+class LlmRef(Spec):
+    """The judge, among the models that the server's operator configured."""
+
+    model: str = ""
+    """Name at the endpoint; empty means the endpoint's default, filled in at submit."""
+    temperature: float = Field(default=0.0, ge=0.0, le=2.0)
+    max_tokens: int = Field(default=1, ge=1)
+    """A judge answers with one token; any other value is set to 1 at submit."""
+
+
+class ScoresSpec(Spec):
+    """Explanations against held-out windows."""
+
+    explanations_id: str
+    latents_id: str
+    scorer: Scorer
+    active_count: int = Field(default=20, ge=1, le=1_000)
+    inactive_count: int = Field(default=20, ge=1, le=1_000)
+    null_count: int = Field(default=20, ge=0, le=1_000)
+    """Windows of each kind judged with another latent's explanation too. Default: active_count."""
+    window_length: int = Field(default=32, ge=1)
+    llm: LlmRef = LlmRef()
+    seed: int = 0
+    bootstrap_count: int = Field(default=2_000, ge=100, le=100_000)
+    max_failed_fraction: float = Field(default=0.5, ge=0.0, le=1.0)
+    latents_per_task: int = Field(default=4, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_default(cls, values: object) -> object:
+        """Writes out null_count, so that leaving it out and giving its default are one job."""
+        if isinstance(values, dict) and values.get("null_count") is None:
+            return {**values, "null_count": values.get("active_count", 20)}
+        return values
+
+    @field_validator("null_count")
+    @classmethod
+    def _null_within_active(cls, value: int, info: ValidationInfo) -> int:
+        active_count = info.data.get("active_count", value)
+        if value > active_count:
+            raise ValueError(f"{value} is more than active_count ({active_count}); expected 0 to active_count")
+        return value
