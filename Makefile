@@ -1,0 +1,50 @@
+# Every target does its own set-up. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help setup demo test check proto up bench clean faults
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(VENV)/.installed: requirements.txt requirements-dev.txt constraints.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
+	@command -v $(PYTHON) > /dev/null || { echo "Dragoman needs Python 3.11 or newer: install it, or say which with PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	touch $@
+
+setup: $(VENV)/.installed  ## create .venv with everything
+
+demo: setup  ## real text and a real model to a scorecard, on this machine
+	$(BIN)/dragoman demo
+
+up: setup  ## start the whole stack on this machine; Ctrl-C stops it
+	$(BIN)/dragoman up
+
+test: setup  ## all tests, against real servers
+	$(PYTEST) tests
+
+faults: setup  ## the fault tests alone, with their output
+	$(PYTEST) tests/faults -v -s
+
+check: setup  ## style, types, contract, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/buf lint protos
+	$(BIN)/buf format -d --exit-code protos
+	scripts/check_stubs.sh
+	$(BIN)/python scripts/check_layers.py
+
+proto: setup  ## generate the stubs from protos/
+	scripts/proto.sh
+
+bench: setup  ## every benchmark; the last line of each is one JSON object
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+clean:  ## remove the virtual environment and caches (never ~/.dragoman)
+	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -1,0 +1,321 @@
+"""The bus: one work queue, one event log, one dead-letter log and a few key-value buckets on NATS JetStream.
+
+Measured facts of NATS that shape this file:
+
+* A work-queue stream that keeps one message per subject refuses a second copy of a task, for as long as the first is
+  not acknowledged. That is the idempotency of enqueueing; the two-minute dedup window is not used.
+* `ack()` only buffers; `ack_sync()` is what a worker may rely on.
+* A consumer's BackOff would replace its AckWait, so none is set; delays are given with each nak.
+* Lease buckets expire by the bucket's TTL and are renewed by a plain put; a per-key TTL would be lost by an update.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import nats
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client as NatsClient
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    KeyValueConfig,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.kv import KeyValue
+
+from dragoman.errors import ResourceExhausted, Unavailable
+
+T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
+
+_DAY = 86_400.0
+_MIB = 1 << 20
+_STORE_FAILED = 10077
+"""JetStream's error code for a message that a stream's limits refuse."""
+
+_AWAY = (
+    nats.errors.TimeoutError,
+    nats.errors.NoRespondersError,
+    nats.errors.ConnectionReconnectingError,
+    nats.errors.DrainTimeoutError,
+    nats.js.errors.ServiceUnavailableError,
+    nats.js.errors.NoStreamResponseError,
+    ConnectionError,
+    asyncio.TimeoutError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BusConfig:
+    """Where NATS is and how patient to be. Times in seconds."""
+
+    url: str = "nats://127.0.0.1:4222"
+    namespace: str = "dragoman"
+    user: str = ""
+    password: str = ""
+    ack_wait: float = 30.0
+    lease: float = 30.0
+    replicas: int = 1
+    patience: float = 60.0
+    """How long an operation is retried while the server is away."""
+
+
+class Bus:
+    """A connection to NATS with the names that Dragoman uses. One per process, on one event loop."""
+
+    def __init__(self, config: BusConfig) -> None:
+        self.config = config
+        self.closed = asyncio.Event()
+        self._nc: NatsClient | None = None
+        self._js: JetStreamContext | None = None
+        self._buckets: dict[str, KeyValue] = {}
+
+    async def connect(self) -> None:
+        """Connects and makes sure that streams and buckets exist. Raises Unavailable when NATS cannot be reached."""
+        deadline = time.monotonic() + self.config.patience
+        while True:
+            try:
+                self._nc = await self._dial()
+                self._js = self._nc.jetstream(timeout=5)
+                await self.bootstrap()
+                return
+            except (*_AWAY, nats.errors.NoServersError, OSError) as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        f"NATS at {self.config.url} cannot be reached ({error or type(error).__name__}). "
+                        "Start it (`dragoman up` does on a laptop) or set DRAGOMAN_NATS_URL"
+                    ) from error
+                await asyncio.sleep(0.3)
+
+    async def _dial(self) -> NatsClient:
+        async def closed() -> None:
+            self.closed.set()
+
+        async def disturbed(error: Exception) -> None:
+            _LOG.warning("nats: %s", str(error) or type(error).__name__)
+
+        credentials = {"user": self.config.user, "password": self.config.password} if self.config.user else {}
+        return await nats.connect(
+            self.config.url,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.3,
+            ping_interval=20,
+            connect_timeout=5,
+            closed_cb=closed,
+            error_cb=disturbed,
+            **credentials,
+        )
+
+    async def close(self) -> None:
+        """Flushes and closes the connection; never raises for a server that is away."""
+        if self._nc is None or self._nc.is_closed:
+            return
+        try:
+            await asyncio.wait_for(self._nc.flush(2), 3)
+        except (*_AWAY, nats.errors.Error) as error:
+            _LOG.info("nats was away at the end: %s", error)
+        await self._nc.close()
+
+    @property
+    def connected(self) -> bool:
+        """True while the connection is up."""
+        return self._nc is not None and self._nc.is_connected
+
+    @property
+    def js(self) -> JetStreamContext:
+        """The JetStream context; only after connect()."""
+        assert self._js is not None, "connect() first"
+        return self._js
+
+    # ------------------------------------------------------------------ names
+
+    def stream(self, name: str) -> str:
+        """Name of a stream: TASKS, EVENTS, DEAD or ADVISORIES."""
+        return f"{self.config.namespace}_{name}"
+
+    def subject(self, *tokens: str) -> str:
+        """A subject under the namespace."""
+        return ".".join((self.config.namespace, *tokens))
+
+    def bucket(self, name: str) -> KeyValue:
+        """A key-value bucket: jobs, requests, attempts, running or waits."""
+        return self._buckets[name]
+
+    # -------------------------------------------------------------- bootstrap
+
+    async def bootstrap(self) -> None:
+        """Creates or updates streams and buckets. Safe to repeat and to run from several processes at once."""
+        for config in self._streams():
+            await self.patiently(lambda config=config: self._ensure_stream(config))
+        for config in self._bucket_configs():
+            short = config.bucket.removeprefix(f"{self.config.namespace}_")
+            self._buckets[short] = await self.patiently(lambda config=config: self._ensure_bucket(config))
+
+    async def _ensure_stream(self, config: StreamConfig) -> None:
+        try:
+            await self.js.add_stream(config)
+        except nats.js.errors.BadRequestError:
+            await self.js.update_stream(config)
+
+    async def _ensure_bucket(self, config: KeyValueConfig) -> KeyValue:
+        try:
+            return await self.js.key_value(config.bucket)
+        except nats.js.errors.NotFoundError:
+            return await self.js.create_key_value(config)
+
+    def _streams(self) -> Sequence[StreamConfig]:
+        common = {"storage": StorageType.FILE, "num_replicas": self.config.replicas}
+        advisory = "$JS.EVENT.ADVISORY.CONSUMER"
+        return [
+            StreamConfig(
+                name=self.stream("TASKS"),
+                subjects=[self.subject("tasks.>")],
+                retention=RetentionPolicy.WORK_QUEUE,
+                discard=DiscardPolicy.NEW,
+                discard_new_per_subject=True,
+                max_msgs_per_subject=1,
+                max_bytes=1024 * _MIB,
+                **common,
+            ),
+            StreamConfig(
+                name=self.stream("EVENTS"),
+                subjects=[self.subject("events.>")],
+                retention=RetentionPolicy.LIMITS,
+                max_age=14 * _DAY,
+                max_bytes=1024 * _MIB,
+                **common,
+            ),
+            StreamConfig(
+                name=self.stream("DEAD"),
+                subjects=[self.subject("dead.>")],
+                retention=RetentionPolicy.LIMITS,
+                max_age=30 * _DAY,
+                max_bytes=256 * _MIB,
+                **common,
+            ),
+            StreamConfig(
+                name=self.stream("ADVISORIES"),
+                subjects=[
+                    f"{advisory}.MAX_DELIVERIES.{self.stream('TASKS')}.>",
+                    f"{advisory}.MSG_TERMINATED.{self.stream('TASKS')}.>",
+                ],
+                retention=RetentionPolicy.LIMITS,
+                max_age=7 * _DAY,
+                max_bytes=64 * _MIB,
+                **common,
+            ),
+        ]
+
+    def _bucket_configs(self) -> Sequence[KeyValueConfig]:
+        ttl = {"requests": 7 * _DAY, "running": self.config.lease}
+        return [
+            KeyValueConfig(
+                bucket=f"{self.config.namespace}_{name}",
+                history=1,
+                ttl=ttl.get(name),
+                max_bytes=512 * _MIB,
+                storage=StorageType.FILE,
+                replicas=self.config.replicas,
+            )
+            for name in ("jobs", "requests", "attempts", "running", "waits")
+        ]
+
+    # ------------------------------------------------------------- operations
+
+    async def patiently(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Runs an operation that is safe to repeat, again and again while the server is away."""
+        deadline = time.monotonic() + self.config.patience
+        while True:
+            try:
+                return await operation()
+            except _AWAY as error:
+                if time.monotonic() > deadline or self.closed.is_set():
+                    raise Unavailable(f"NATS did not answer for {self.config.patience:.0f} s ({error})") from error
+                await asyncio.sleep(0.25)
+
+    async def enqueue(self, subject: str, payload: bytes) -> bool:
+        """Puts a task on the work queue. False when it is there already. Raises ResourceExhausted when it is full."""
+
+        async def publish() -> bool:
+            try:
+                await self.js.publish(subject, payload, stream=self.stream("TASKS"), timeout=5)
+            except nats.js.errors.APIError as error:
+                if error.err_code != _STORE_FAILED:
+                    raise
+                if "per subject" in (error.description or ""):
+                    return False
+                raise ResourceExhausted(f"the work queue is full ({error.description}); try again later") from error
+            return True
+
+        return await self.patiently(publish)
+
+    async def subjects(self, stream: str, filter_: str) -> frozenset[str]:
+        """Returns the subjects under a filter that hold a message."""
+        info = await self.patiently(lambda: self.js.stream_info(stream, subjects_filter=filter_))
+        return frozenset(info.state.subjects or {})
+
+    async def queued(self, filter_: str) -> frozenset[str]:
+        """Returns the subjects under a filter that hold a task, delivered or not."""
+        return await self.subjects(self.stream("TASKS"), filter_)
+
+    async def purge(self, stream: str, filter_: str) -> None:
+        """Removes every message under a filter, delivered or not."""
+        await self.patiently(lambda: self.js.purge_stream(stream, subject=filter_))
+
+    async def publish(self, stream: str, subject: str, payload: bytes, message_id: str = "") -> int:
+        """Appends to a log and returns the sequence. `message_id` keeps a repeated publish from doubling it."""
+        headers = {"Nats-Msg-Id": message_id} if message_id else None
+        name = self.stream(stream)
+        ack = await self.patiently(lambda: self.js.publish(subject, payload, stream=name, timeout=5, headers=headers))
+        return ack.seq
+
+    async def work_consumer(self, service: str) -> JetStreamContext.PullSubscription:
+        """The durable consumer that all workers of a service share."""
+        config = ConsumerConfig(
+            durable_name=service,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=self.config.ack_wait,
+            max_deliver=100,
+            max_ack_pending=1000,
+            filter_subject=self.subject("tasks", service, ">"),
+        )
+        return await self._durable("TASKS", config)
+
+    async def log_consumer(self, stream: str, name: str, filters: Sequence[str]) -> JetStreamContext.PullSubscription:
+        """A durable consumer of a log, shared by all who use its name."""
+        config = ConsumerConfig(
+            durable_name=name, ack_policy=AckPolicy.EXPLICIT, ack_wait=30, max_deliver=-1, filter_subjects=list(filters)
+        )
+        return await self._durable(stream, config)
+
+    async def _durable(self, stream: str, config: ConsumerConfig) -> JetStreamContext.PullSubscription:
+        name = self.stream(stream)
+        await self.patiently(lambda: self.js.add_consumer(name, config))
+        return await self.patiently(lambda: self.js.pull_subscribe_bind(consumer=config.durable_name, stream=name))
+
+    async def reader(
+        self, stream: str, filters: Sequence[str], after: int, *, last_per_subject: bool = False
+    ) -> JetStreamContext.PullSubscription:
+        """An ephemeral consumer of a log or bucket from the message after sequence `after`; needs no acknowledgements."""
+        config = ConsumerConfig(
+            ack_policy=AckPolicy.NONE,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE if after else DeliverPolicy.ALL,
+            opt_start_seq=after + 1 if after else None,
+            filter_subjects=list(filters),
+            inactive_threshold=30,
+            mem_storage=True,
+        )
+        if last_per_subject and not after:
+            config.deliver_policy = DeliverPolicy.LAST_PER_SUBJECT
+        info = await self.patiently(lambda: self.js.add_consumer(stream, config))
+        return await self.patiently(lambda: self.js.pull_subscribe_bind(consumer=info.name, stream=stream))

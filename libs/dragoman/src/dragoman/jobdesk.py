@@ -1,0 +1,273 @@
+"""The desk over NATS: submits, finds, watches, cancels and retries jobs for one server."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+
+import nats.errors
+import nats.js.errors
+from pydantic import ValidationError
+
+from dragoman.artifacts import InputInfo
+from dragoman.bus import Bus
+from dragoman.desk import JobFilter, JobPage
+from dragoman.errors import InvalidSpec, NotFound, Violation
+from dragoman.ids import Json, artifact_id, canonical_json, kind_of
+from dragoman.jobindex import JobIndex
+from dragoman.jobs import DeadLetter, EventType, JobEvent, JobRecord, JobState
+from dragoman.kinds import AnyKind, Spec
+from dragoman.ledger import Ledger, progress_of
+from dragoman.planner import Planner
+from dragoman.records import DEAD_LETTER
+from dragoman.rpc.convert import job_event
+from dragoman.rpc.errors import invalid_spec
+from dragoman.store import Store
+
+MAX_SPEC_BYTES = 512 * 1024
+_MAX_REQUEST_ID = 128
+_TERMINAL_EVENTS = {EventType.COMMITTED, EventType.FAILED, EventType.CANCELLED}
+
+
+class JobDesk:
+    """Implements `dragoman.desk.Desk`."""
+
+    def __init__(
+        self, service: str, kinds: Mapping[str, AnyKind], bus: Bus, ledger: Ledger, planner: Planner, store: Store,
+        index: JobIndex,
+    ) -> None:
+        self._service = service
+        self._kinds = kinds
+        self._bus = bus
+        self._ledger = ledger
+        self._planner = planner
+        self._store = store
+        self._index = index
+
+    # ------------------------------------------------------------------ submit
+
+    async def submit(self, kind: str, spec: Mapping[str, Json], request_id: str = "") -> tuple[JobRecord, bool]:
+        """See Desk.submit."""
+        job_kind = self._kind(kind)
+        if len(request_id) > _MAX_REQUEST_ID:
+            raise InvalidSpec(f"has {len(request_id)} characters; at most {_MAX_REQUEST_ID}", field="request_id")
+        parsed = _parse(job_kind, spec)
+        inputs = _inputs(job_kind, parsed)
+        resolved = await asyncio.to_thread(job_kind.resolve, parsed)
+        infos, unknown = await self._planner.input_infos(inputs)
+        if unknown:
+            raise NotFound(_unknown_inputs(unknown, inputs), reason="UNKNOWN_ARTIFACT")
+        await asyncio.to_thread(job_kind.check, resolved, infos)
+        canonical: dict[str, Json] = resolved.model_dump(mode="json")
+        record = self._record(job_kind, canonical, inputs, infos)
+        if request_id:
+            await self._ledger.claim_request(request_id, record.id)
+        return await self._record_job(record)
+
+    def _kind(self, name: str) -> AnyKind:
+        if name in self._kinds:
+            return self._kinds[name]
+        near = get_close_matches(name, self._kinds, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise NotFound(
+            f"{self._service} has no job kind {name!r}; it has {', '.join(sorted(self._kinds))}{hint}",
+            reason="UNKNOWN_KIND",
+        )
+
+    def _record(
+        self, kind: AnyKind, spec: Mapping[str, Json], inputs: Mapping[str, str], infos: Mapping[str, InputInfo]
+    ) -> JobRecord:
+        missing = tuple(sorted({info.id for info in infos.values() if info.manifest is None}))
+        return JobRecord(
+            artifact_id(kind.name, kind.version, spec), kind.name, self._service, JobState.WAITING, spec, inputs,
+            waiting_for=missing, create_time=time.time(),
+        )
+
+    async def _record_job(self, record: JobRecord) -> tuple[JobRecord, bool]:
+        known = await self._ledger.find(record.id)
+        if known is not None:
+            return await self.get(record.id), False
+        manifest = await asyncio.to_thread(self._store.manifest, record.id)
+        if manifest is not None:
+            done = replace(record, state=JobState.SUCCEEDED, waiting_for=(), end_time=time.time(),
+                           failed_count=manifest.failed_count)
+            created = await self._ledger.create(done)
+            if created is not None:
+                await self._ledger.announce(created, EventType.COMMITTED, once="committed")
+            return created or await self.get(record.id), False
+        for input_id in set(record.inputs.values()):
+            await self._ledger.add_wait(input_id, record.id)
+        created = await self._ledger.create(record)
+        if created is not None:
+            await self._ledger.announce(created, EventType.CREATED, once="created")
+        await self._planner.examine(record.id)
+        return await self.get(record.id), created is not None
+
+    # -------------------------------------------------------------------- read
+
+    async def get(self, job_id: str) -> JobRecord:
+        """See Desk.get."""
+        kind_of(job_id, field="job_id")
+        return await self._with_progress(await self._ledger.get(job_id))
+
+    async def _with_progress(self, record: JobRecord) -> JobRecord:
+        leases = await self._ledger.leases(record.id) if record.state is JobState.RUNNING else {}
+        position = await self._queue_position(record) if record.state is JobState.QUEUED else 0
+        return replace(record, progress=progress_of(record, leases), queue_position=position)
+
+    async def _queue_position(self, record: JobRecord) -> int:
+        jobs = await self._index.refresh()
+        return sum(
+            job.service == record.service
+            and job.state in {JobState.QUEUED, JobState.RUNNING}
+            and job.create_time < record.create_time
+            for job in jobs.values()
+        )
+
+    async def list(self, filter: JobFilter, page_size: int, page_token: str) -> JobPage:
+        """See Desk.list."""
+        jobs = [job for job in (await self._index.refresh()).values() if _matches(job, filter)]
+        jobs.sort(key=lambda job: (-job.create_time, job.id))
+        start = 0
+        if page_token:
+            after = _page_key(page_token)
+            start = next((n for n, job in enumerate(jobs) if (-job.create_time, job.id) > after), len(jobs))
+        page = jobs[start : start + page_size]
+        more = start + page_size < len(jobs)
+        token = f"{page[-1].create_time!r}/{page[-1].id}" if more else ""
+        return JobPage([await self._with_progress(job) for job in page], token, len(jobs))
+
+    async def wait(self, job_id: str, timeout: float) -> JobRecord:
+        """See Desk.wait."""
+        deadline, pause = time.monotonic() + timeout, 0.05
+        while True:
+            record = await self.get(job_id)
+            if record.state.terminal or time.monotonic() >= deadline:
+                return record
+            await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
+            pause = min(1.0, pause * 1.5)
+
+    async def watch(self, job_ids: Sequence[str], cursor: int, follow: bool) -> AsyncIterator[JobEvent]:
+        """See Desk.watch. Survives a restart of NATS: the reader is made anew after the last cursor."""
+        for job_id in job_ids:
+            await self.get(job_id)
+        filters = [self._bus.subject("events", "*", job_id, ">") for job_id in job_ids]
+        filters = filters or [self._bus.subject("events", ">")]
+        open_ids = set(job_ids)
+        while True:
+            reader = await self._bus.reader(self._bus.stream("EVENTS"), filters, cursor)
+            try:
+                async for event in _events(reader):
+                    if event is not None:
+                        cursor = event.cursor
+                        yield event
+                    elif not follow and job_ids and not (open_ids := await self._still_open(open_ids)):
+                        async for rest in _events(reader, until_quiet=True):
+                            if rest is not None:
+                                yield rest
+                        return
+            except (nats.errors.Error, nats.js.errors.Error, ConnectionError):
+                await asyncio.sleep(0.3)
+            finally:
+                await _leave(reader)
+
+    async def _still_open(self, job_ids: set[str]) -> set[str]:
+        return {id_ for id_ in job_ids if not (await self._ledger.get(id_)).state.terminal}
+
+    async def dead_letters(self, job_id: str, page_size: int) -> Sequence[DeadLetter]:
+        """See Desk.dead_letters. Newest first."""
+        filters = [self._bus.subject("dead", "*", "*", job_id) if job_id else self._bus.subject("dead", ">")]
+        reader = await self._bus.reader(self._bus.stream("DEAD"), filters, 0)
+        letters: list[DeadLetter] = []
+        try:
+            while True:
+                messages = await reader.fetch(200, timeout=0.5)
+                letters += [DEAD_LETTER.load(message.data) for message in messages]
+        except (nats.errors.TimeoutError, asyncio.TimeoutError):
+            return letters[::-1][:page_size]
+        finally:
+            await _leave(reader)
+
+    # ------------------------------------------------------------------ change
+
+    async def cancel(self, job_id: str) -> JobRecord:
+        """See Desk.cancel."""
+        await self.get(job_id)
+        return await self._planner.cancel(job_id)
+
+    async def retry(self, job_id: str) -> JobRecord:
+        """See Desk.retry. Any server may take the wish; the job's own service plans it."""
+        await self.get(job_id)
+        return await self._planner.retry(job_id)
+
+
+async def _events(reader: object, until_quiet: bool = False) -> AsyncIterator[JobEvent | None]:
+    """Yields events, and None whenever the log has been quiet for a moment."""
+    while True:
+        try:
+            messages = await reader.fetch(200, timeout=0.5)  # pyright: ignore
+        except (nats.errors.TimeoutError, asyncio.TimeoutError):
+            if until_quiet:
+                return
+            yield None
+            continue
+        for message in messages:
+            yield job_event(message.data, message.metadata.sequence.stream)
+
+
+async def _leave(reader: object) -> None:
+    try:
+        await reader.unsubscribe()  # pyright: ignore
+    except (nats.errors.Error, ConnectionError):
+        return
+
+
+def _parse(kind: AnyKind, spec: Mapping[str, Json]) -> Spec:
+    size = len(canonical_json(dict(spec)))
+    if size > MAX_SPEC_BYTES:
+        raise InvalidSpec(f"the spec has {size} bytes; at most {MAX_SPEC_BYTES}", reason="SPEC_TOO_LARGE")
+    try:
+        return kind.spec.model_validate(json.loads(json.dumps(dict(spec))))
+    except ValidationError as error:
+        raise invalid_spec(error) from error
+
+
+def _inputs(kind: AnyKind, spec: Spec) -> Mapping[str, str]:
+    inputs = kind.inputs(spec)
+    violations: list[Violation] = []
+    for role, id_ in inputs.items():
+        expected = kind.input_kinds[".".join(part for part in role.split(".") if not part.isdigit())]
+        try:
+            actual = kind_of(id_, field=role)
+        except InvalidSpec as error:
+            violations += error.violations
+            continue
+        if actual != expected:
+            article = "an" if actual[0] in "aeiou" else "a"
+            violations.append(Violation(role, f"{id_} is {article} {actual} artifact; expected one of kind {expected}"))
+    if violations:
+        raise InvalidSpec(violations, reason="WRONG_INPUT")
+    return inputs
+
+
+def _unknown_inputs(unknown: Sequence[str], inputs: Mapping[str, str]) -> str:
+    listed = ", ".join(f"{role} = {inputs[role]}" for role in unknown)
+    return f"no artifact and no job is known for {listed}; submit the job that makes it first"
+
+
+def _matches(job: JobRecord, filter: JobFilter) -> bool:
+    return (
+        (not filter.kinds or job.kind in filter.kinds)
+        and (not filter.states or job.state in filter.states)
+        and job.create_time >= filter.created_after
+    )
+
+
+def _page_key(token: str) -> tuple[float, str]:
+    created, _, job_id = token.partition("/")
+    try:
+        return -float(created), job_id
+    except ValueError:
+        raise InvalidSpec(f"{token!r} is not a page token of ours", field="page_token") from None

@@ -1,0 +1,54 @@
+"""An index of all jobs in memory, brought up to date from the key-value stream whenever it is asked."""
+
+import asyncio
+from collections.abc import Mapping
+
+import nats.errors
+
+from dragoman.bus import Bus
+from dragoman.jobs import JobRecord
+from dragoman.records import job_from_bytes
+
+_BATCH = 500
+
+
+class JobIndex:
+    """Every job's newest record. Reads only what changed since it was last asked; holds no subscription between."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._jobs: dict[str, JobRecord] = {}
+        self._seen = 0
+        self._lock = asyncio.Lock()
+
+    async def refresh(self) -> Mapping[str, JobRecord]:
+        """Returns all jobs by id, as of now."""
+        async with self._lock:
+            bucket = f"{self._bus.config.namespace}_jobs"
+            stream, prefix = f"KV_{bucket}", f"$KV.{bucket}."
+            info = await self._bus.patiently(lambda: self._bus.js.stream_info(stream))
+            if info.state.last_seq < self._seen:  # the server's state was lost and begun anew
+                self._jobs, self._seen = {}, 0
+            if info.state.last_seq > self._seen:
+                await self._read(stream, prefix)
+                self._seen = max(self._seen, info.state.last_seq)
+            return dict(self._jobs)
+
+    async def _read(self, stream: str, prefix: str) -> None:
+        reader = await self._bus.reader(stream, [f"{prefix}>"], self._seen, last_per_subject=True)
+        try:
+            while True:
+                try:
+                    messages = await reader.fetch(_BATCH, timeout=1)
+                except (nats.errors.TimeoutError, asyncio.TimeoutError):
+                    return
+                for message in messages:
+                    sequence = message.metadata.sequence.stream
+                    if message.data:
+                        job = job_from_bytes(message.data, sequence)
+                        self._jobs[job.id] = job
+                    self._seen = max(self._seen, sequence)
+                if messages[-1].metadata.num_pending == 0:
+                    return
+        finally:
+            await reader.unsubscribe()

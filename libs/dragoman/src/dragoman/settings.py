@@ -1,0 +1,80 @@
+"""Settings of the shell, read from the environment by a service's `__main__` and nowhere else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dragoman.bus import BusConfig
+from dragoman.errors import InvalidSpec
+from dragoman.store import StoreConfig
+from dragoman.worker import WorkerConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every service needs to know. See docs/operations.md for each variable."""
+
+    bus: BusConfig
+    store: StoreConfig
+    worker: WorkerConfig
+    grpc_address: str
+    metrics_address: str
+    """host:port, or empty for no metrics endpoint."""
+    log_level: str
+    log_format: str
+    mend_every: float
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], service: str) -> "Settings":
+        """Reads DRAGOMAN_* and <SERVICE>_* variables. Raises InvalidSpec for a value of the wrong type."""
+        read = _Reader(environ)
+        prefix = service.upper().replace("-", "_")
+        lock = read.text("DRAGOMAN_MACHINE_LOCK", "")
+        return cls(
+            bus=BusConfig(
+                url=read.text("DRAGOMAN_NATS_URL", "nats://127.0.0.1:4222"),
+                namespace=read.text("DRAGOMAN_NAMESPACE", "dragoman"),
+                user=read.text("DRAGOMAN_NATS_USER", ""),
+                password=read.text("DRAGOMAN_NATS_PASSWORD", ""),
+                ack_wait=read.number("DRAGOMAN_ACK_WAIT_S", 30.0),
+                lease=read.number("DRAGOMAN_LEASE_S", 30.0),
+                replicas=int(read.number("DRAGOMAN_NATS_REPLICAS", 1)),
+            ),
+            store=StoreConfig(
+                endpoint=read.text("DRAGOMAN_S3_ENDPOINT", "127.0.0.1:8333"),
+                access_key=read.text("DRAGOMAN_S3_ACCESS_KEY", ""),
+                secret_key=read.text("DRAGOMAN_S3_SECRET_KEY", ""),
+                bucket=read.text("DRAGOMAN_S3_BUCKET", "dragoman"),
+                secure=read.text("DRAGOMAN_S3_SECURE", "false").lower() in {"1", "true", "yes"},
+            ),
+            worker=WorkerConfig(
+                slots=int(read.number(f"{prefix}_SLOTS", 1)),
+                max_attempts=int(read.number("DRAGOMAN_MAX_ATTEMPTS", 3)),
+                max_transient=int(read.number("DRAGOMAN_MAX_TRANSIENT", 10)),
+                stall=read.number("DRAGOMAN_STALL_S", 900.0),
+                drain=read.number("DRAGOMAN_DRAIN_S", 10.0),
+                machine_lock=Path(lock) if lock else None,
+            ),
+            grpc_address=read.text(f"{prefix}_GRPC_ADDRESS", "127.0.0.1:0"),
+            metrics_address=read.text(f"{prefix}_METRICS_ADDRESS", ""),
+            log_level=read.text("DRAGOMAN_LOG_LEVEL", "INFO"),
+            log_format=read.text("DRAGOMAN_LOG_FORMAT", "json"),
+            mend_every=read.number("DRAGOMAN_MEND_S", 10.0),
+        )
+
+
+class _Reader:
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, name: str, default: str) -> str:
+        return self._environ.get(name, default)
+
+    def number(self, name: str, default: float) -> float:
+        raw = self._environ.get(name, "")
+        if not raw:
+            return default
+        try:
+            return float(raw)
+        except ValueError:
+            raise InvalidSpec(f"{raw!r} is not a number; unset it for the default, {default:g}", field=name) from None

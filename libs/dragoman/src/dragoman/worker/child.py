@@ -1,0 +1,129 @@
+"""What runs inside a worker's child process: one job kind's `run`, with uploads, checkpoints and a way to be stopped."""
+
+import ctypes
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from dragoman.artifacts import PartInfo
+from dragoman.errors import DragomanError, FailureClass, TaskError, Unavailable
+from dragoman.kinds import AnyKind, Checkpoint, Context, Part, Progress, Task
+from dragoman.records import RECEIPT
+from dragoman.store import Store
+from dragoman.telemetry import task_logging
+from dragoman.worker.messages import RUN, SAID, Run, Said
+
+_PR_SET_PDEATHSIG = 1
+
+
+def serve_tasks(kinds: Sequence[AnyKind], store: Store) -> int:
+    """Reads tasks from standard input until it closes; answers on the original standard output."""
+    answers = _claim_stdout()
+    _die_with_parent()
+    by_name = {kind.name: kind for kind in kinds}
+    _say(answers, Said("ready"))
+    for line in sys.stdin.buffer:
+        run = RUN.load(line)
+        with task_logging(run.job_id, f"{run.stage}-{run.index}"):
+            _say(answers, _do(run, by_name[run.kind], store, answers))
+    return 0
+
+
+def _do(run: Run, kind: AnyKind, store: Store, answers: BinaryIO) -> Said:
+    try:
+        with tempfile.TemporaryDirectory(prefix="dragoman-") as scratch:
+            return Said("done", parts=tuple(_run(run, kind, store, Path(scratch), answers)))
+    except TaskError as error:
+        return _failed(error.reason, error.message, error.failure_class)
+    except Unavailable as error:
+        return _failed(error.reason, error.message, FailureClass.TRANSIENT)
+    except DragomanError as error:
+        return _failed(error.reason, error.message, FailureClass.USER)
+    except MemoryError as error:
+        message = f"the task ran out of memory ({error}); make its tasks or batches smaller, or the machine larger"
+        return _failed("OUT_OF_MEMORY", message, FailureClass.SYSTEM)
+    except Exception as error:  # noqa: BLE001  whatever a kind raises is this task's failure, told in full
+        return _failed("TASK_FAILED", f"{type(error).__name__}: {error}", FailureClass.SYSTEM)
+
+
+def _failed(reason: str, message: str, failure_class: FailureClass) -> Said:
+    return Said("failed", reason=reason, message=message, failure_class=failure_class, debug=traceback.format_exc())
+
+
+def _run(run: Run, kind: AnyKind, store: Store, scratch: Path, answers: BinaryIO) -> list[PartInfo]:
+    task = Task(run.stage, run.index, run.payload)
+    parts: list[PartInfo] = []
+    for said in kind.run(kind.spec.model_validate(run.spec), _context(run, task, store, scratch)):
+        if isinstance(said, Progress):
+            metrics = dict(said.metrics)
+            _say(answers, Said("progress", said.done, said.total, said.unit, said.message, metrics))
+        elif isinstance(said, Part):
+            parts.append(store.put_part(run.job_id, said, run.stage, run.index))
+            _say(answers, Said("part"))
+        else:
+            assert isinstance(said, Checkpoint), f"{kind.name}.run yielded {type(said).__name__}"
+            store.put_checkpoint(run.job_id, task.id, said.path)
+            _say(answers, Said("checkpoint"))
+    return parts
+
+
+def _context(run: Run, task: Task, store: Store, scratch: Path) -> Context:
+    parts = _earlier_parts(run, store)
+    work = scratch / "work"
+    work.mkdir()
+    return Context(
+        job_id=run.job_id,
+        task=task,
+        inputs={role: store.artifact(id_) for role, id_ in run.inputs.items()},
+        parts=parts,
+        own=store.uncommitted(run.job_id, [part for stage in parts.values() for part in stage]),
+        checkpoint=store.get_checkpoint(run.job_id, task.id, scratch),
+        scratch=work,
+    )
+
+
+def _earlier_parts(run: Run, store: Store) -> Mapping[int, Sequence[PartInfo]]:
+    if run.stage == 0:
+        return {}
+    receipts = {r.task_id: r for r in (RECEIPT.parse(value) for value in store.list_receipts(run.job_id))}
+    return {
+        stage: [part for index in range(size) for part in receipts[f"{stage}-{index}"].parts]
+        for stage, size in enumerate(run.stage_sizes[: run.stage])
+    }
+
+
+def _say(answers: BinaryIO, said: Said) -> None:
+    answers.write(SAID.dump(said) + b"\n")
+    answers.flush()
+
+
+def _claim_stdout() -> BinaryIO:
+    """Keeps the pipe to the worker for ourselves: whatever a library prints goes to standard error."""
+    pipe = os.dup(1)
+    os.dup2(2, 1)
+    return os.fdopen(pipe, "wb")
+
+
+def _die_with_parent() -> None:
+    """A worker that is killed must not leave a child that computes on: the kernel ends it with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    parent = int(os.environ.get("DRAGOMAN_PARENT_PID", "0"))
+    if parent and os.getppid() != parent:
+        raise SystemExit(1)
+    threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch_parent(parent: int) -> None:
+    """The same where the kernel offers no such signal, and where the thread that started us ended first."""
+    pause = threading.Event()
+    while os.getppid() == parent:
+        pause.wait(1.0)
+    os._exit(1)

@@ -1,0 +1,260 @@
+"""The worker's loop: fetch one task per slot, keep its lease while it progresses, settle it, acknowledge last."""
+
+import asyncio
+import json
+import logging
+import os
+import random
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from dragoman.bus import Bus
+from dragoman.errors import FailureClass
+from dragoman.jobs import EventType, Failure, JobRecord, JobState
+from dragoman.kinds import AnyKind
+from dragoman.ledger import Ledger
+from dragoman.planner import Planner
+from dragoman.records import Attempts, Receipt
+from dragoman.telemetry import task_logging
+from dragoman.worker.machine import MachineLock
+from dragoman.worker.messages import Run
+from dragoman.worker.subprocess import Child
+from dragoman.worker.watch import Outcome, TaskWatch
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """How a worker behaves. Times in seconds."""
+
+    slots: int = 1
+    """Tasks at a time, each in a child process of its own."""
+    max_attempts: int = 3
+    """Runs of a task that may end in a crash, a stall or an unexpected error."""
+    max_transient: int = 10
+    """Runs of a task that may end because something outside was away."""
+    stall: float = 900.0
+    """A task that gives no sign of life for so long is stopped."""
+    drain: float = 10.0
+    """On SIGTERM, how long a running task may go on before it is handed back."""
+    machine_lock: Path | None = None
+    """Lock file shared by the workers of one small machine, so that they compute one at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A task as it came from the queue."""
+
+    message: Msg
+    record: JobRecord
+    task_id: str
+    run: Run
+    attempts: Attempts = field(default_factory=Attempts)
+
+
+class Worker:
+    """Does the tasks of one service until it is told to stop."""
+
+    def __init__(
+        self, service: str, package: str, kinds: Mapping[str, AnyKind], bus: Bus, ledger: Ledger, planner: Planner,
+        config: WorkerConfig,
+    ) -> None:
+        self._service = service
+        self._package = package
+        self._kinds = kinds
+        self._bus = bus
+        self._ledger = ledger
+        self._planner = planner
+        self._config = config
+        self._stopping = asyncio.Event()
+        self._lock = MachineLock(config.machine_lock)
+
+    def stop(self) -> None:
+        """Asks the worker to finish or hand back what it does, and to fetch nothing more."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Works until stop() was called and every slot has settled its task."""
+        slots = [asyncio.create_task(self._slot(n)) for n in range(self._config.slots)]
+        try:
+            await asyncio.gather(*slots)
+        finally:
+            for slot in slots:
+                slot.cancel()
+
+    async def _slot(self, number: int) -> None:
+        owner = f"{os.uname().nodename}-{os.getpid()}-{number}-{uuid.uuid4().hex[:8]}"
+        child = Child(self._package)
+        consumer = await self._bus.work_consumer(self._service)
+        try:
+            while not self._stopping.is_set():
+                message = await self._fetch(consumer)
+                if message is not None:
+                    await self._handle(message, child, owner)
+        finally:
+            await child.kill()
+
+    async def _fetch(self, consumer: JetStreamContext.PullSubscription) -> Msg | None:
+        try:
+            return (await consumer.fetch(1, timeout=2))[0]
+        except (nats.errors.TimeoutError, asyncio.TimeoutError):
+            return None
+        except nats.js.errors.NotFoundError:
+            await self._bus.bootstrap()
+            await self._bus.work_consumer(self._service)
+            return None
+        except (nats.errors.Error, nats.js.errors.Error, ConnectionError) as error:
+            _LOG.warning("could not fetch a task: %s", error or type(error).__name__)
+            await asyncio.sleep(0.5)
+            return None
+
+    # ------------------------------------------------------------------ a task
+
+    async def _handle(self, message: Msg, child: Child, owner: str) -> None:
+        body = json.loads(message.data)
+        task_id = f"{body['stage']}-{body['index']}"
+        with task_logging(body["job_id"], task_id):
+            record = await self._ledger.find(body["job_id"])
+            if record is None or not self._wanted(record, body["stage"], body["index"]):
+                await self._settle_unwanted(message, record)
+                return
+            run = Run(
+                record.id, record.kind, dict(record.spec), dict(record.inputs), body["stage"], body["index"],
+                body["payload"], [s.task_count for s in record.stages],
+            )
+            attempts = await self._ledger.attempts(record.id, task_id)
+            await self._attempt(Assignment(message, record, task_id, run, attempts), child, owner)
+
+    def _wanted(self, record: JobRecord, stage: int, index: int) -> bool:
+        return (
+            record.state in {JobState.QUEUED, JobState.RUNNING}
+            and stage == record.stage_index
+            and index not in record.stages[stage].done
+        )
+
+    async def _settle_unwanted(self, message: Msg, record: JobRecord | None) -> None:
+        """A message for a task that is done or a job that has ended: an echo of an earlier crash."""
+        if record is not None and record.state in {JobState.QUEUED, JobState.RUNNING}:
+            await self._planner.advance(record.id)
+        if record is not None and record.state is JobState.CANCELLING:
+            await self._planner.confirm_cancelled(record.id)
+        await acknowledge(message)
+
+    async def _attempt(self, work: Assignment, child: Child, owner: str) -> None:
+        if work.attempts.started >= self._config.max_attempts:
+            await self._give_up(work, _crash_failure(work))
+            return
+        attempts = replace(work.attempts, started=work.attempts.started + 1)
+        await self._ledger.record_attempts(work.record.id, work.task_id, attempts)
+        work = replace(work, attempts=attempts)
+        watch = TaskWatch(work.record, work.task_id, attempts.started, owner, work.message, self._bus, self._ledger)
+        async with watch.lease():
+            await self._start_job(work)
+            outcome = await self._compute(work, child, watch)
+        if outcome.type != "done":
+            await child.kill()
+        await self._settle(work, outcome)
+
+    async def _start_job(self, work: Assignment) -> None:
+        def step(r: JobRecord) -> JobRecord | None:
+            if r.state is not JobState.QUEUED:
+                return None
+            return r.to(JobState.RUNNING, start_time=r.start_time or time.time())
+
+        record = await self._ledger.change(work.record.id, step)
+        if work.record.state is JobState.QUEUED and record.state is JobState.RUNNING:
+            await self._ledger.announce(record, EventType.STARTED, once="started")
+
+    async def _compute(self, work: Assignment, child: Child, watch: TaskWatch) -> Outcome:
+        supervised = asyncio.create_task(watch.supervise(self._config.stall, self._stopping, self._config.drain))
+        computing = asyncio.create_task(self._drive(work, child, watch))
+        done, _ = await asyncio.wait({supervised, computing}, return_when=asyncio.FIRST_COMPLETED)
+        first = computing if computing in done else supervised
+        for other in {supervised, computing} - {first}:
+            other.cancel()
+        if first is supervised:
+            await child.kill()
+        await asyncio.gather(supervised, computing, return_exceptions=True)
+        return first.result()
+
+    async def _drive(self, work: Assignment, child: Child, watch: TaskWatch) -> Outcome:
+        async with self._lock:
+            return await watch.listen(child, work.run)
+
+    # ----------------------------------------------------------------- endings
+
+    async def _settle(self, work: Assignment, outcome: Outcome) -> None:
+        if outcome.type == "done":
+            await self._planner.complete_task(work.record, Receipt(work.task_id, outcome.parts))
+            await acknowledge(work.message)
+        elif outcome.type == "failed" and outcome.failure is not None:
+            await self._failed(work, outcome.failure)
+        elif outcome.type == "drained":
+            await self._refund(work, None)
+            await work.message.nak()
+        elif outcome.type == "ended":
+            await self._planner.confirm_cancelled(work.record.id)
+            await acknowledge(work.message)
+        # "superseded": another worker holds the task now; it will settle it.
+
+    async def _failed(self, work: Assignment, failure: Failure) -> None:
+        failure = replace(failure, task_id=work.task_id, attempt_count=work.attempts.started + work.attempts.transient)
+        record = await self._ledger.get(work.record.id)
+        await self._ledger.announce(record, EventType.TASK_FAILED, task_id=work.task_id, failure=failure)
+        _LOG.warning("attempt %d failed: %s", failure.attempt_count, failure.message)
+        transient = failure.failure_class is FailureClass.TRANSIENT
+        spent = work.attempts.transient + 1 >= self._config.max_transient if transient else (
+            work.attempts.started >= self._config.max_attempts
+        )
+        if failure.failure_class is FailureClass.USER or spent:
+            await self._give_up(work, failure)
+        elif transient:
+            await self._refund(work, failure, transient=work.attempts.transient + 1)
+            await work.message.nak(delay=_backoff(work.attempts.transient))
+        else:
+            await self._ledger.record_attempts(work.record.id, work.task_id, replace(work.attempts, last=failure))
+            await work.message.nak(delay=_backoff(work.attempts.started - 1))
+
+    async def _refund(self, work: Assignment, failure: Failure | None, transient: int | None = None) -> None:
+        """Takes an attempt that was not the task's fault out of its budget."""
+        attempts = replace(work.attempts, started=max(0, work.attempts.started - 1), last=failure or work.attempts.last)
+        if transient is not None:
+            attempts = replace(attempts, transient=transient)
+        await self._ledger.record_attempts(work.record.id, work.task_id, attempts)
+
+    async def _give_up(self, work: Assignment, failure: Failure) -> None:
+        await self._ledger.bury(work.record, failure)
+        await self._planner.fail(work.record, failure)
+        await work.message.term()
+
+
+async def acknowledge(message: Msg) -> None:
+    """Acknowledges and waits for the server to know it. A server that is away redelivers, and the task is found done."""
+    try:
+        await message.ack_sync(timeout=5)
+    except (nats.errors.Error, nats.js.errors.Error, asyncio.TimeoutError, ConnectionError) as error:
+        _LOG.warning("could not acknowledge: %s", error or type(error).__name__)
+
+
+def _crash_failure(work: Assignment) -> Failure:
+    last = work.attempts.last
+    cause = last.message if last else "the worker itself ended each time before it could say why"
+    message = f"task {work.task_id} was started {work.attempts.started} times and never finished: {cause}"
+    return Failure(
+        last.reason if last else "TASK_CRASHED", message, FailureClass.SYSTEM, work.task_id, work.attempts.started,
+        last.debug if last else "",
+    )
+
+
+def _backoff(earlier: int) -> float:
+    """Full jitter, from about a second to a minute."""
+    return random.uniform(0.5, 1.0) * min(60.0, 1.0 * 2**earlier)

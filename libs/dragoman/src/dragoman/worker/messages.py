@@ -1,0 +1,43 @@
+"""What a worker and its child say to each other: JSON lines over the child's standard input and output."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dragoman.artifacts import PartInfo
+from dragoman.errors import FailureClass
+from dragoman.ids import Json
+from dragoman.records import Codec
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Worker to child: do this task."""
+
+    job_id: str
+    kind: str
+    spec: dict[str, Json]
+    inputs: dict[str, str]
+    stage: int
+    index: int
+    payload: dict[str, Json]
+    stage_sizes: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Child to worker: a sign of life with whatever it means."""
+
+    type: Literal["ready", "progress", "part", "checkpoint", "done", "failed", "stopped"]
+    done: float = 0.0
+    total: float = 0.0
+    unit: str = ""
+    message: str = ""
+    metrics: dict[str, float] = field(default_factory=dict[str, float])
+    parts: tuple[PartInfo, ...] = ()
+    reason: str = ""
+    failure_class: FailureClass = FailureClass.SYSTEM
+    debug: str = ""
+
+
+RUN = Codec(Run)
+SAID = Codec(Said)

@@ -1,0 +1,164 @@
+"""Watches one running task: its signs of life, its lease, its job's state, and the worker's own end."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal
+
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+
+from dragoman.artifacts import PartInfo
+from dragoman.bus import Bus
+from dragoman.errors import DragomanError, FailureClass
+from dragoman.jobs import EventType, Failure, JobRecord, JobState
+from dragoman.ledger import Ledger, progress_of
+from dragoman.records import Lease
+from dragoman.worker.messages import Run, Said
+from dragoman.worker.subprocess import Child, ChildDied
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended. "ended" means that the job ended meanwhile, "superseded" that another worker has the task."""
+
+    type: Literal["done", "failed", "drained", "ended", "superseded"]
+    parts: tuple[PartInfo, ...] = ()
+    failure: Failure | None = None
+
+
+class TaskWatch:
+    """One attempt at one task."""
+
+    def __init__(
+        self, record: JobRecord, task_id: str, attempt: int, owner: str, message: Msg, bus: Bus, ledger: Ledger
+    ) -> None:
+        self._record = record
+        self._task_id = task_id
+        self._attempt = attempt
+        self._owner = owner
+        self._message = message
+        self._bus = bus
+        self._ledger = ledger
+        self._said = Said("ready")
+        self._alive = time.monotonic()
+        self._waiting = True
+        """True until the child has the task: waiting for the machine's lock is no stall."""
+        self._rate = _Rate()
+
+    @contextlib.asynccontextmanager
+    async def lease(self) -> AsyncIterator[None]:
+        """Holds the task's lease while the block runs, and gives it back after it."""
+        await self._hold()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(DragomanError):
+                await self._ledger.release(self._record.id, self._task_id)
+
+    async def _hold(self) -> None:
+        said = self._said
+        lease = Lease(
+            self._owner, self._attempt, said.done, said.total, said.unit, self._rate.value, said.message, said.metrics
+        )
+        await self._ledger.hold(self._record.id, self._task_id, lease)
+
+    # ------------------------------------------------------------------- child
+
+    async def listen(self, child: Child, run: Run) -> Outcome:
+        """Has the child do the task and returns how it ended."""
+        self._alive = time.monotonic()
+        self._waiting = False
+        try:
+            await child.start()
+            await child.send(run)
+            while True:
+                said = await child.hear()
+                self._alive = time.monotonic()
+                if said.type == "done":
+                    return Outcome("done", said.parts)
+                if said.type == "failed":
+                    return Outcome("failed", failure=_failure(said))
+                if said.type == "progress":
+                    self._said = said
+                    self._rate.add(said.done)
+        except ChildDied as error:
+            message = f"{error} while it ran task {self._task_id} of {self._record.id}"
+            return Outcome("failed", failure=Failure("TASK_CRASHED", message, FailureClass.SYSTEM))
+
+    # --------------------------------------------------------------- supervise
+
+    async def supervise(self, stall: float, stopping: asyncio.Event, drain: float) -> Outcome:
+        """Renews the lease while the task shows life. Returns when the task must be stopped, with the reason."""
+        beat = min(self._bus.config.ack_wait, self._bus.config.lease) / 3
+        renewed, told, drain_at = time.monotonic(), 0.0, float("inf")
+        while True:
+            await asyncio.sleep(min(0.5, beat / 2))
+            now = time.monotonic()
+            if stopping.is_set():
+                drain_at = min(drain_at, now + drain)
+            if now >= drain_at:
+                return Outcome("drained")
+            if not self._waiting and now - self._alive > stall:
+                message = f"task {self._task_id} gave no sign of life for {stall:.0f} s and was stopped"
+                return Outcome("failed", failure=Failure("TASK_STALLED", message, FailureClass.SYSTEM))
+            if not self._bus.connected:
+                continue
+            try:
+                ended = await self._ended()
+                if ended is not None:
+                    return ended
+                if now - renewed >= beat:
+                    await self._message.in_progress()
+                    renewed = now
+                if now - told >= 1.0:
+                    await self._tell()
+                    told = now
+            except (DragomanError, nats.errors.Error, nats.js.errors.Error, asyncio.TimeoutError) as error:
+                _LOG.warning("could not renew the lease: %s", error or type(error).__name__)
+
+    async def _ended(self) -> Outcome | None:
+        record = await self._ledger.find(self._record.id)
+        if record is None or record.state not in {JobState.QUEUED, JobState.RUNNING}:
+            return Outcome("ended")
+        if record.retry_count != self._record.retry_count:
+            return Outcome("superseded")
+        attempts = await self._ledger.attempts(self._record.id, self._task_id)
+        if attempts.started > self._attempt:
+            return Outcome("superseded")
+        self._record = record
+        return None
+
+    async def _tell(self) -> None:
+        await self._hold()
+        leases = await self._ledger.leases(self._record.id)
+        progress = progress_of(self._record, leases)
+        await self._ledger.announce(self._record, EventType.PROGRESS, progress=progress, task_id=self._task_id)
+
+
+def _failure(said: Said) -> Failure:
+    return Failure(said.reason, said.message, said.failure_class, debug=said.debug)
+
+
+class _Rate:
+    """Units per second over about the last ten seconds."""
+
+    def __init__(self) -> None:
+        self._marks: list[tuple[float, float]] = []
+
+    def add(self, done: float) -> None:
+        now = time.monotonic()
+        self._marks = [mark for mark in self._marks if now - mark[0] < 10.0 and mark[1] <= done][-200:]
+        self._marks.append((now, done))
+
+    @property
+    def value(self) -> float:
+        if len(self._marks) < 2 or self._marks[-1][0] == self._marks[0][0]:
+            return 0.0
+        return (self._marks[-1][1] - self._marks[0][1]) / (self._marks[-1][0] - self._marks[0][0])
