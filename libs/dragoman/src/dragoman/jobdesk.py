@@ -22,8 +22,9 @@ from dragoman.kinds import AnyKind, Spec
 from dragoman.ledger import Ledger, progress_of
 from dragoman.planner import Planner
 from dragoman.records import DEAD_LETTER
-from dragoman.rpc.convert import job_event
-from dragoman.rpc.errors import invalid_spec
+
+from dragoman.rpc.invalid import invalid_spec
+from dragoman.rpc.wire import event_from_bytes
 from dragoman.store import Store
 
 MAX_SPEC_BYTES = 512 * 1024
@@ -214,7 +215,7 @@ async def _events(reader: object, until_quiet: bool = False) -> AsyncIterator[Jo
             yield None
             continue
         for message in messages:
-            yield job_event(message.data, message.metadata.sequence.stream)
+            yield event_from_bytes(message.data, message.metadata.sequence.stream)
 
 
 async def _leave(reader: object) -> None:
@@ -231,7 +232,7 @@ def _parse(kind: AnyKind, spec: Mapping[str, Json]) -> Spec:
     try:
         return kind.spec.model_validate(json.loads(json.dumps(dict(spec))))
     except ValidationError as error:
-        raise invalid_spec(error) from error
+        raise invalid_spec(error, kind.spec) from error
 
 
 def _inputs(kind: AnyKind, spec: Spec) -> Mapping[str, str]:

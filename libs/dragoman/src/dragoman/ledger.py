@@ -21,7 +21,7 @@ from dragoman.jobs import (
     JobRecord,
 )
 from dragoman.records import ATTEMPTS, DEAD_LETTER, LEASE, Attempts, Lease, job_from_bytes, job_to_bytes
-from dragoman.rpc.convert import event_message
+from dragoman.rpc.wire import event_to_bytes
 
 
 class Ledger:
@@ -160,7 +160,7 @@ class Ledger:
         )
         subject = self._bus.subject("events", record.kind, record.id, type_.value)
         message_id = f"{record.id}.{type_}.{record.retry_count}.{once}" if once else ""
-        await self._bus.publish("EVENTS", subject, event_message(event).SerializeToString(), message_id)
+        await self._bus.publish("EVENTS", subject, event_to_bytes(event), message_id)
 
     async def bury(self, record: JobRecord, failure: Failure) -> None:
         """Appends a task that was given up to the dead-letter log."""

@@ -1,0 +1,174 @@
+"""One service, two processes from one image: `serve` answers gRPC, `work` does tasks; with neither, both run.
+
+A third command, `tasks`, is what a worker starts to compute in; nobody else calls it.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc.aio
+
+from dragoman.bus import Bus
+from dragoman.desk import Desk
+from dragoman.errors import DragomanError
+from dragoman.jobdesk import JobDesk
+from dragoman.jobindex import JobIndex
+from dragoman.kinds import AnyKind
+from dragoman.ledger import Ledger
+from dragoman.planner import Planner
+from dragoman.settings import Settings
+from dragoman.store import Store
+from dragoman.wakeup import mend_regularly, wake_on_events
+from dragoman.worker import Worker
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """Something a server can do, or why it cannot and how to get it."""
+
+    name: str
+    available: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceDefinition:
+    """What makes one service differ from another."""
+
+    name: str
+    """As users write it, for example "sae-trainer"."""
+    package: str
+    """Import name; `python -m <package>` starts it."""
+    build_kinds: Callable[[Store], Sequence[AnyKind]]
+    add_servicers: Callable[[grpc.aio.Server, Desk], None]
+    service_names: Sequence[str]
+    """Full names of its gRPC services, for health and reflection."""
+    capabilities: Callable[[], Sequence[Capability]] = lambda: ()
+    software: Mapping[str, str] = field(default_factory=dict[str, str])
+    commands: Mapping[str, Callable[[Sequence[str]], int]] = field(
+        default_factory=dict[str, Callable[[Sequence[str]], int]]
+    )
+    """Further sub-commands, by name."""
+
+
+def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> int:
+    """Runs a service's command line and returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments and arguments[0] in definition.commands:
+        return definition.commands[arguments[0]](arguments[1:])
+    parser = argparse.ArgumentParser(prog=f"python -m {definition.package}", description=__doc__)
+    parser.add_argument("command", nargs="?", choices=["serve", "work", "tasks"], help="default: serve and work")
+    command: str | None = parser.parse_args(arguments).command
+    from dragoman.telemetry import configure_logging  # the command line's help needs none of it
+
+    try:
+        settings = Settings.from_env(os.environ, definition.name)
+        configure_logging(definition.name, settings.log_level, settings.log_format)
+        if command == "tasks":
+            return _tasks(definition, settings)
+        return asyncio.run(_run(definition, settings, serve=command != "work", work=command != "serve"))
+    except DragomanError as error:
+        _LOG.error("%s", error.message)
+        return 1
+
+
+def _tasks(definition: ServiceDefinition, settings: Settings) -> int:
+    from dragoman.worker.child import serve_tasks  # only this process computes
+
+    store = Store(settings.store)
+    return serve_tasks(definition.build_kinds(store), store)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The adapters of one process, wired together."""
+
+    definition: ServiceDefinition
+    settings: Settings
+    bus: Bus
+    store: Store
+    kinds: Mapping[str, AnyKind]
+    ledger: Ledger
+    planner: Planner
+    index: JobIndex
+
+
+async def _assemble(definition: ServiceDefinition, settings: Settings) -> _Parts:
+    store = Store(settings.store)
+    await asyncio.to_thread(store.probe)
+    bus = Bus(settings.bus)
+    await bus.connect()
+    kinds = {kind.name: kind for kind in definition.build_kinds(store)}
+    ledger = Ledger(bus)
+    planner = Planner(definition.name, kinds, ledger, bus, store, definition.software)
+    return _Parts(definition, settings, bus, store, kinds, ledger, planner, JobIndex(bus))
+
+
+async def _run(definition: ServiceDefinition, settings: Settings, serve: bool, work: bool) -> int:
+    parts = await _assemble(definition, settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    roles: list[Coroutine[Any, Any, None]] = []
+    if serve:
+        roles.append(_serve(parts, stop))
+    if work:
+        roles.append(_work(parts, stop))
+    tasks = [asyncio.create_task(role) for role in roles]
+    lost = asyncio.create_task(parts.bus.closed.wait())
+    done, _ = await asyncio.wait({*tasks, lost}, return_when=asyncio.FIRST_COMPLETED)
+    failed = lost in done or not stop.is_set()
+    stop.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    lost.cancel()
+    await parts.bus.close()
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return 1 if failed else 0
+
+
+async def _serve(parts: _Parts, stop: asyncio.Event) -> None:
+    from dragoman.rpc.server import ServerInfo, serve
+
+    definition, settings = parts.definition, parts.settings
+    desk = JobDesk(definition.name, parts.kinds, parts.bus, parts.ledger, parts.planner, parts.store, parts.index)
+    name, bus = definition.name, parts.bus
+    loops = [
+        asyncio.create_task(wake_on_events(name, bus, parts.ledger, parts.planner)),
+        asyncio.create_task(mend_regularly(name, bus, parts.index, parts.planner, settings.mend_every)),
+    ]
+    info = ServerInfo(
+        service=name, kinds=parts.kinds, software=definition.software, capabilities=definition.capabilities,
+        max_attempts=settings.worker.max_attempts,
+    )
+    try:
+        await serve(
+            settings.grpc_address, desk, parts.store, info, definition.add_servicers, definition.service_names, stop
+        )
+    finally:
+        for task in loops:
+            task.cancel()
+
+
+async def _work(parts: _Parts, stop: asyncio.Event) -> None:
+    worker = Worker(
+        parts.definition.name, parts.definition.package, parts.kinds, parts.bus, parts.ledger, parts.planner,
+        parts.settings.worker,
+    )
+    running = asyncio.create_task(worker.run())
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    worker.stop()
+    waiting.cancel()
+    await running
