@@ -1,0 +1,166 @@
+"""What happens around every call: errors become statuses, and each call is logged and counted."""
+
+import hmac
+import inspect
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import grpc
+import grpc.aio
+from grpc_status import rpc_status
+
+from dragoman.rpc.errors import status_of
+
+_LOG = logging.getLogger("dragoman.rpc")
+
+if TYPE_CHECKING:
+    Interceptor = grpc.aio.ServerInterceptor[Any, Any]
+else:  # grpc's own class takes no type parameters
+    Interceptor = grpc.aio.ServerInterceptor
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Continuation = Callable[[Any], Awaitable[Any]]
+Observe = Callable[[str, str, float], None]
+"""Told of every finished call: full method name, code name, seconds."""
+
+QUIET = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+"""Methods that probes call all day: counted, not logged, and free of tokens."""
+
+
+def _rewrapped(handler: Any, unary: Callable[..., Any], stream: Callable[..., Any]) -> Any:
+    """Returns a handler of the same shape with other behaviour."""
+    shape = ("stream" if handler.request_streaming else "unary") + (
+        "_stream" if handler.response_streaming else "_unary"
+    )
+    make = getattr(grpc, f"{shape}_rpc_method_handler")
+    return make(
+        stream if handler.response_streaming else unary,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+def _behaviour(handler: Any) -> Callable[[Any, Context], Any]:
+    return handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+
+
+async def _answers(behaviour: Callable[[Any, Context], Any], request: Any, context: Context) -> AsyncGenerator[Any]:
+    """Runs a streaming method, whether it yields its answers or writes them."""
+    answers = behaviour(request, context)
+    if inspect.isawaitable(answers):
+        await answers
+        return
+    async with aclosing(answers) as stream:
+        async for answer in stream:
+            yield answer
+
+
+class _Around(Interceptor):
+    """Runs every method inside `around`."""
+
+    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[None]:
+        """What stands around one call."""
+        raise NotImplementedError
+
+    async def intercept_service(self, continuation: Continuation, handler_call_details: Any) -> Any:
+        """Wraps the method's behaviour."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        behaviour, method = _behaviour(handler), str(handler_call_details.method)
+
+        async def unary(request: Any, context: Context) -> Any:
+            async with self.around(method, context):
+                return await behaviour(request, context)
+
+        async def stream(request: Any, context: Context) -> AsyncGenerator[Any]:
+            async with self.around(method, context), aclosing(_answers(behaviour, request, context)) as answers:
+                async for answer in answers:
+                    yield answer
+
+        return _rewrapped(handler, unary, stream)
+
+
+class ErrorInterceptor(_Around):
+    """Turns whatever a method raises into a google.rpc.Status; tracebacks only with `debug`."""
+
+    def __init__(self, *, debug: bool = False) -> None:
+        self._debug = debug
+
+    @asynccontextmanager
+    async def around(self, method: str, context: Context) -> AsyncGenerator[None]:
+        """Aborts the call with the status of the error."""
+        try:
+            yield
+        except grpc.aio.BaseError:
+            raise
+        except Exception as error:  # noqa: BLE001 - every error must become a status
+            wire: Any = rpc_status.to_status(status_of(error, debug=self._debug))
+            await context.abort(wire.code, wire.details, wire.trailing_metadata)
+
+
+class CallInterceptor(_Around):
+    """Logs each call and tells `observe` of it. Must stand outside ErrorInterceptor to see the final code."""
+
+    def __init__(self, observe: Observe | None = None) -> None:
+        self._observe = observe
+
+    @asynccontextmanager
+    async def around(self, method: str, context: Context) -> AsyncGenerator[None]:
+        """Takes the time."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._done(method, context, time.monotonic() - start)
+
+    def _done(self, method: str, context: Context, took: float) -> None:
+        code = _code_name(context)
+        if self._observe is not None:
+            self._observe(method, code, took)
+        if not method.startswith(QUIET):
+            facts = {"method": method, "code": code, "seconds": round(took, 4), "peer": context.peer()}
+            level = logging.INFO if code in {"OK", "CANCELLED"} else logging.WARNING
+            _LOG.log(level, "%s %s %.3f s", method, code, took, extra=facts)
+
+
+def _code_name(context: Context) -> str:
+    if context.cancelled():
+        return "CANCELLED"
+    code: Any = context.code()
+    if isinstance(code, grpc.StatusCode):
+        return code.name
+    return next((known.name for known in grpc.StatusCode if known.value[0] == (code or 0)), "UNKNOWN")
+
+
+class TokenInterceptor(Interceptor):
+    """Lets in only calls with `authorization: Bearer <token>`; health and reflection are free."""
+
+    def __init__(self, token: str) -> None:
+        self._expected = f"Bearer {token}".encode()
+
+    async def intercept_service(self, continuation: Continuation, handler_call_details: Any) -> Any:
+        """Refuses with UNAUTHENTICATED before the method is looked at."""
+        handler = await continuation(handler_call_details)
+        if handler is None or str(handler_call_details.method).startswith(QUIET):
+            return handler
+        if hmac.compare_digest(self._given(handler_call_details), self._expected):
+            return handler
+
+        async def refuse(request: Any, context: Context) -> Any:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the call carries no token that this server accepts")
+
+        async def refuse_stream(request: Any, context: Context) -> AsyncGenerator[Any]:
+            await refuse(request, context)
+            yield
+
+        return _rewrapped(handler, refuse, refuse_stream)
+
+    def _given(self, details: grpc.HandlerCallDetails) -> bytes:
+        for key, value in details.invocation_metadata or ():
+            if key == "authorization":
+                return value if isinstance(value, bytes) else value.encode()
+        return b""
