@@ -6,9 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from pydantic import JsonValue
+
 from dragoman.errors import InvalidSpec
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = JsonValue
+"""Anything that JSON can say."""
 
 _ID = re.compile(r"^([a-z][a-z0-9]*)-([0-9a-f]{32})$")
 

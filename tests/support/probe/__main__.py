@@ -1,0 +1,14 @@
+"""`python -m probe`: the shell around the probe kind."""
+
+import sys
+
+from dragoman.service import ServiceDefinition, main
+from probe.kinds import ProbeKind
+
+DEFINITION = ServiceDefinition(
+    name="probe", package="probe", build_kinds=lambda store: [ProbeKind()], add_servicers=lambda server, desk: None,
+    service_names=(),
+)
+
+if __name__ == "__main__":
+    sys.exit(main(DEFINITION))
