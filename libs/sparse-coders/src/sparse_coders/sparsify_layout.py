@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
 from sparse_coders.errors import MalformedCoder, UnsupportedCoder
@@ -118,8 +118,7 @@ def _read_tensors(path: Path, d_model: int, d_sae: int) -> dict[str, Tensor]:
     if not path.is_file():
         raise MalformedCoder(f"{path} does not exist; a coder is a folder with {CONFIG_FILE} and {WEIGHTS_FILE}")
     try:
-        with safe_open(path, framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        found: dict[str, Tensor] = load_file(path)
     except SafetensorError as error:
         raise MalformedCoder(f"{path} is damaged or not safetensors: {error}") from error
     for name, shape in expected.items():

@@ -76,11 +76,16 @@ class TopKCoder(nn.Module):
         """
         if x.ndim != 2 or x.shape[1] != self.d_model:
             raise InvalidShape(f"activations are {tuple(x.shape)}; this coder takes [n, {self.d_model}]")
-        centred = x.to(self.device, self.dtype) - self.b_dec
-        acts = torch.empty(len(x), self.k, dtype=self.dtype, device=self.device)
-        indices = torch.empty(len(x), self.k, dtype=torch.int64, device=self.device)
+        return self.encode_centred(x.to(self.device, self.dtype) - self.b_dec)
+
+    @torch.no_grad()
+    def encode_centred(self, centred: Float[Tensor, "n d_model"]) -> TopK:
+        """`encode` for activations from which b_dec is already subtracted, in the coder's dtype and on its device."""
+        n = len(centred)
+        acts = torch.empty(n, self.k, dtype=self.dtype, device=self.device)
+        indices = torch.empty(n, self.k, dtype=torch.int64, device=self.device)
         height = tile_height(self.d_sae, self.device)
-        for start in range(0, len(x), height):
+        for start in range(0, n, height):
             tile = centred[start : start + height]
             rows = len(tile)
             padded = F.pad(tile, (0, 0, 0, -rows % _ROW_MULTIPLE))
@@ -91,8 +96,11 @@ class TopKCoder(nn.Module):
 
     def decode(self, acts: Float[Tensor, "n k"], indices: Int64[Tensor, "n k"]) -> Float[Tensor, "n d_model"]:
         """Returns b_dec + sum of acts * W_dec[indices], reading k decoder rows for each token."""
-        bags = F.embedding_bag(indices, self.W_dec, per_sample_weights=acts.to(self.dtype), mode="sum")
-        return bags + self.b_dec
+        return self.decode_centred(acts.to(self.dtype), indices) + self.b_dec
+
+    def decode_centred(self, acts: Float[Tensor, "n k"], indices: Int64[Tensor, "n k"]) -> Float[Tensor, "n d_model"]:
+        """`decode` without b_dec."""
+        return F.embedding_bag(indices, self.W_dec, per_sample_weights=acts, mode="sum")
 
     def forward(self, x: Float[Tensor, "n d_model"]) -> Float[Tensor, "n d_model"]:
         """Returns the reconstruction of x. Gradients: see `sparse_coders.gradients`."""
