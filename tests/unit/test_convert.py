@@ -4,11 +4,6 @@ import math
 from typing import Any
 
 import pytest
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
-from hypothesis import given
-from hypothesis import strategies as st
-
 from dragoman.activation.v1 import activation_pb2
 from dragoman.artifacts import Manifest, PartInfo
 from dragoman.errors import DragomanError, FailureClass, InvalidSpec
@@ -18,6 +13,10 @@ from dragoman.jobs import DeadLetter, EventType, Failure, JobEvent, JobProgress,
 from dragoman.rpc import convert
 from dragoman.scoring.v1 import scoring_pb2
 from dragoman.training.v1 import training_pb2
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
 
 SPECS: list[type[Message]] = [
     activation_pb2.TokensSpec,

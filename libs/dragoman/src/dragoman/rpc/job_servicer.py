@@ -15,13 +15,22 @@ from dragoman.job.v1 import job_service_pb2 as pb
 from dragoman.job.v1 import job_service_pb2_grpc
 from dragoman.jobs import EventType, JobEvent, JobState
 from dragoman.rpc.convert import dead_letter_message, event_message, job_message, seconds, state_record, struct_dict
-from dragoman.rpc.info import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, MAX_REQUEST_ID, MAX_SPEC_BYTES, MAX_WATCHED, ServerInfo
+from dragoman.rpc.info import (
+    DEFAULT_PAGE_SIZE,
+    MAX_MESSAGE_BYTES,
+    MAX_PAGE_SIZE,
+    MAX_REQUEST_ID,
+    MAX_SPEC_BYTES,
+    MAX_WATCHED,
+    ServerInfo,
+)
 from dragoman.rpc.interceptors import Context
 
 T = TypeVar("T")
 
 DEFAULT_WAIT = 60.0
 MAX_WAIT = 600.0
+MAX_PAGE_BYTES = MAX_MESSAGE_BYTES * 3 // 4
 
 
 class JobServicer(job_service_pb2_grpc.JobServiceServicer):
@@ -51,12 +60,17 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         """Returns a page of jobs, newest first."""
         states = [_state(i, number) for i, number in enumerate(request.states)]
         wanted = JobFilter(tuple(request.kinds), states, seconds(request.created_after_time))
-        page = await self._desk.list(wanted, _page_size(request.page_size), request.page_token)
-        return pb.ListJobsResponse(
-            jobs=[job_message(job) for job in page.jobs],
-            next_page_token=page.next_page_token,
-            total_count=page.total_count,
-        )
+        size = _page_size(request.page_size)
+        while True:
+            page = await self._desk.list(wanted, size, request.page_token)
+            answer = pb.ListJobsResponse(
+                jobs=[job_message(job) for job in page.jobs],
+                next_page_token=page.next_page_token,
+                total_count=page.total_count,
+            )
+            if answer.ByteSize() <= MAX_PAGE_BYTES or size == 1:
+                return answer
+            size = (size + 1) // 2  # large specs: a shorter page, so that the client's limit is not met
 
     async def WatchJobs(self, request: pb.WatchJobsRequest, context: Context) -> AsyncGenerator[pb.WatchJobsResponse]:
         """Streams events after the cursor, with a heartbeat while nothing happens."""
