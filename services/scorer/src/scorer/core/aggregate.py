@@ -53,8 +53,13 @@ class Tally:
         return sum(self.failed.values())
 
 
-def statistics(latents: Sequence[Mapping[str, Any]], tally: Tally, seed: int, resample_count: int) -> dict[str, Json]:
-    """Returns the statistics that follow from the rows of latents.parquet and the tally."""
+def statistics(
+    latents: Sequence[Mapping[str, Any]], tally: Tally, seed: int, resample_count: int, null_count: int
+) -> dict[str, Json]:
+    """Returns the statistics that follow from the rows of latents.parquet and the tally.
+
+    `notes` says why a number is missing, where one is.
+    """
     names = ("auroc", "balanced_accuracy", "null_auroc", "null_balanced_accuracy")
     means: dict[str, Json] = {name: _mean(latents, name, seed, resample_count) for name in names}
     answered = tally.outcomes[ANSWERED]
@@ -69,7 +74,7 @@ def statistics(latents: Sequence[Mapping[str, Any]], tally: Tally, seed: int, re
         "question_count_by_type": dict(sorted(tally.types.items())),
         "constant_answer_accuracy": constant_answer_accuracy(tally.labels[True], tally.labels[False]),
         **{name: tally.tokens[name] for name in _TOKENS},
-        "notes": list(_notes(latents, tally)),
+        "notes": list(_notes(latents, tally, null_count)),
     }
 
 
@@ -84,13 +89,14 @@ def _mean(latents: Sequence[Mapping[str, Any]], name: str, seed: int, resample_c
     }
 
 
-def _notes(latents: Sequence[Mapping[str, Any]], tally: Tally) -> list[str]:
-    """Says why a number is missing, where one is."""
+def _notes(latents: Sequence[Mapping[str, Any]], tally: Tally, null_count: int) -> list[str]:
     notes: list[str] = []
     if tally.outcomes[ANSWERED] and not tally.with_probability:
         notes.append("AUROC is null: the engine told no log-probabilities")
     explained = sum(row["explanation"] is not None for row in latents)
-    if explained < 2:
+    if not null_count:
+        notes.append("the shuffled-label null is absent: null_count is 0")
+    elif explained < 2:
         notes.append(f"the shuffled-label null is absent: it takes two explained latents, there are {explained}")
     without = sum(row["explanation"] is not None and row["balanced_accuracy"] is None for row in latents)
     if without:

@@ -1,0 +1,36 @@
+"""The latents to score: what explanations.parquet says of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scorer.core.null import deranged
+
+COLUMNS = ("latent", "rank", "firing_count", "density", "explanation", "outcome", "example_documents")
+_NOT_ATTEMPTED = frozenset({"rare", "dead"})
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """The attempted latents in the order of their selection, with and without an explanation."""
+
+    rows: Sequence[Mapping[str, Any]]
+    explanations: Mapping[int, str]
+    """Latent to explanation; latents that got none are not here."""
+    partners: Mapping[int, int]
+    """Latent to the latent whose explanation its windows are judged with in the shuffled arm."""
+    documents: Mapping[int, frozenset[int]]
+    """Latent to the documents of the windows that its explanation was written from."""
+
+    @classmethod
+    def of(cls, table: Sequence[Mapping[str, Any]], seed: int) -> "Explained":
+        """Takes the rows of explanations.parquet."""
+        rows = [row for row in table if row["outcome"] not in _NOT_ATTEMPTED]
+        explanations = {int(row["latent"]): str(row["explanation"]) for row in rows if row["explanation"] is not None}
+        documents = {int(row["latent"]): frozenset(row["example_documents"] or ()) for row in rows}
+        return cls(rows, explanations, deranged(explanations, seed), documents)
+
+    def seen_by(self, latent: int, partner: int | None) -> frozenset[int]:
+        """Returns the documents that a latent's windows must not come from: its own explanation's and its partner's."""
+        own = self.documents[latent]
+        return own if partner is None else own | self.documents[partner]

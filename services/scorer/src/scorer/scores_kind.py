@@ -1,0 +1,185 @@
+"""The job kind `scores`: explanations against held-out windows."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from dragoman.artifacts import Artifact, InputInfo, PartInfo
+from dragoman.errors import InvalidSpec, TransientTaskError
+from dragoman.ids import Json
+from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
+
+from scorer.core.examples import check_disjoint, placed
+from scorer.core.explained import Explained
+from scorer.core.judgement import EXAMPLES_SCHEMA, Question, Verdict, example_row
+from scorer.core.questions import questions
+from scorer.core.scorers import METHODS, Counts
+from scorer.judge import Judge
+from scorer.spec import ScoresSpec
+from scorer.summing import tables
+from scorer.tables import LATENTS, read_explained, table_bytes
+from scorer.windows import HeldOutWindows
+
+_JUDGE = 0
+_TIMEOUT = "timeout"
+
+Steps = Iterator[Progress | Part | Checkpoint]
+
+
+class Artifacts(Protocol):
+    """Where artifacts that are inputs of inputs are read."""
+
+    def artifact(self, id_: str) -> Artifact:
+        """Returns a committed artifact. Raises NotFound."""
+        ...
+
+
+class ScoresKind:
+    """Judges windows (stage 0, some latents a task), then sums up (stage 1, one task)."""
+
+    name = "scores"
+    version = 1
+    description = "Scores explanations on held-out windows: AUROC and balanced accuracy with intervals and nulls."
+    spec = ScoresSpec
+    input_kinds: Mapping[str, str] = {"explanations": "explanations", "latents": "latents"}
+
+    def __init__(self, judge: Judge, artifacts: Artifacts) -> None:
+        self._judge = judge
+        self._artifacts = artifacts
+
+    def inputs(self, spec: ScoresSpec) -> Mapping[str, str]:
+        return {"explanations": spec.explanations_id, "latents": spec.latents_id}
+
+    def resolve(self, spec: ScoresSpec) -> ScoresSpec:
+        return spec.model_copy(update={"llm": self._judge.resolve(spec.llm)})
+
+    def check(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> None:
+        explanations, latents = inputs["explanations"], inputs["latents"]
+        explained = explanations.spec.get("latents_id")
+        if explained != spec.latents_id:
+            raise InvalidSpec(
+                f"{spec.explanations_id} explains {explained}, but latents_id is {spec.latents_id}; give the latents "
+                "artifact that was explained",
+                field="latents_id",
+                reason="LATENTS_MISMATCH",
+            )
+        if explanations.manifest is not None and not explanations.manifest.statistics.get("parsed"):
+            raise InvalidSpec(
+                f"{spec.explanations_id} has no explanation to score: "
+                f"{_denominators(explanations.manifest.statistics)}; see the outcome and reason columns of its "
+                "explanations.parquet",
+                field="explanations_id",
+                reason="NO_EXPLANATIONS",
+            )
+        if latents.manifest is not None:
+            self._check_length(spec, latents.manifest.statistics)
+
+    def _check_length(self, spec: ScoresSpec, statistics: Mapping[str, Json]) -> None:
+        ctx_len = _number(self._tokens(statistics).manifest.statistics, "ctx_len")
+        if spec.window_length > ctx_len:
+            raise InvalidSpec(
+                f"{spec.window_length} is longer than the rows of {statistics['tokens_id']}, which have {ctx_len} "
+                f"tokens; expected 1 to {ctx_len}",
+                field="window_length",
+            )
+
+    def _tokens(self, latents_statistics: Mapping[str, Json]) -> Artifact:
+        return self._artifacts.artifact(str(latents_statistics["tokens_id"]))
+
+    def plan(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
+        manifest = inputs["explanations"].manifest
+        assert manifest is not None
+        attempted = _number(manifest.statistics, "attempted")
+        size = spec.latents_per_task
+        groups: list[Mapping[str, Json]] = [
+            {"first": first, "end": min(first + size, attempted)} for first in range(0, attempted, size)
+        ]
+        return [Stage("judge", groups), Stage("tables", [{}])]
+
+    def run(self, spec: ScoresSpec, context: Context) -> Steps:
+        yield Progress(0, 1, "questions", "reading")
+        explained = read_explained(context.inputs["explanations"], spec.seed)
+        if context.task.stage == _JUDGE:
+            yield from self._judged(spec, context, explained)
+        else:
+            yield from tables(spec, context, explained)
+
+    def _judged(self, spec: ScoresSpec, context: Context, explained: Explained) -> Steps:
+        asked: list[Question] = []
+        for latent, latent_questions in self._questions(spec, context, explained):
+            asked += latent_questions
+            yield Progress(0, max(1, len(asked)), "questions", f"windows of latent {latent}")
+        verdicts: dict[int, Verdict] = {}
+        for index, verdict in self._judge.verdicts([question.prompt for question in asked], spec.llm):
+            verdicts[index] = verdict
+            yield Progress(len(verdicts), len(asked), "questions", metrics=_token_counts(verdicts.values()))
+        _check_timeouts(spec, list(verdicts.values()))
+        rows = [example_row(question, verdicts[index]) for index, question in enumerate(asked)]
+        name = f"judged-{context.task.index:05d}.parquet"
+        yield Part(name, data=table_bytes(rows, EXAMPLES_SCHEMA), row_count=len(rows), keep=False)
+
+    def _questions(
+        self, spec: ScoresSpec, context: Context, explained: Explained
+    ) -> Iterator[tuple[int, list[Question]]]:
+        latents = context.inputs["latents"]
+        tokens = self._tokens(latents.manifest.statistics)
+        windows = HeldOutWindows(latents, tokens, spec.window_length, spec.seed)
+        method, asked = METHODS[spec.scorer], Counts(spec.active_count, spec.inactive_count)
+        for row in explained.rows[_number(context.task.payload, "first") : _number(context.task.payload, "end")]:
+            latent = int(row["latent"])
+            if latent not in explained.explanations:
+                continue
+            drawn, counts = windows.draw(latent, method, asked)
+            examples = method.examples(drawn, counts, spec.seed)
+            partner = explained.partners.get(latent) if spec.null_count else None
+            check_disjoint(latent, examples, explained.seen_by(latent, partner))
+            yield (
+                latent,
+                questions(
+                    method,
+                    placed(examples, spec.seed),
+                    windows.pieces,
+                    explained.explanations,
+                    partner,
+                    spec.null_count,
+                ),
+            )
+
+    def combine(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
+        manifest = inputs["explanations"].manifest
+        assert manifest is not None
+        found: Any = next(part for part in parts if part.name == LATENTS).metadata["statistics"]
+        method = METHODS[spec.scorer]
+        denominators = {name: manifest.statistics[name] for name in ("total", "dead", "rare")}
+        summed: dict[str, Json] = {
+            "scorer": method.name,
+            "method_version": method.version,
+            "model": spec.llm.model,
+            **denominators,
+            **found,
+        }
+        return Summary(summed, failed_count=found["question_count"] - found["answered_count"])
+
+
+def _check_timeouts(spec: ScoresSpec, verdicts: Sequence[Verdict]) -> None:
+    """An engine too slow now may not be later: the task is tried again, and what was answered is in the cache."""
+    late = sum(verdict.outcome == _TIMEOUT for verdict in verdicts)
+    if late > spec.max_failed_fraction * len(verdicts):
+        raise TransientTaskError(
+            f"{late} of {len(verdicts)} questions to {spec.llm.model!r} timed out, more than max_failed_fraction "
+            f"({spec.max_failed_fraction:g}) allows; the engine is overloaded or SCORER_LLM_CONCURRENCY is too high",
+            reason="LLM_TIMEOUT",
+        )
+
+
+def _token_counts(verdicts: Iterable[Verdict]) -> Mapping[str, float]:
+    counts = [(v.prompt_tokens, v.cached_tokens) for v in verdicts]
+    return {"prompt_tokens": sum(p for p, _ in counts), "cached_tokens": sum(c for _, c in counts)}
+
+
+def _denominators(statistics: Mapping[str, Json]) -> str:
+    return ", ".join(f"{name} {statistics[name]}" for name in ("total", "dead", "rare", "attempted", "parsed"))
+
+
+def _number(values: Mapping[str, Json], name: str) -> int:
+    value: Any = values[name]
+    return int(value)

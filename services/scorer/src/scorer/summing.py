@@ -1,0 +1,59 @@
+"""The last stage of a scores job: joins what was judged, scores each latent, sums up."""
+
+from collections.abc import Iterator
+
+from dragoman.errors import UserTaskError
+from dragoman.kinds import Context, Part, Progress
+
+from scorer.core.aggregate import Tally, statistics
+from scorer.core.explained import Explained
+from scorer.core.latent_score import LATENTS_SCHEMA, latent_score
+from scorer.spec import ScoresSpec
+from scorer.tables import EXAMPLES, LATENTS, ExamplesWriter, by_latent, table_bytes
+
+
+def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator[Progress | Part]:
+    """Writes examples.parquet and latents.parquet in the order of selection; the latter's metadata has the statistics.
+
+    Raises UserTaskError when no question could be asked, or too many got no usable answer.
+    """
+    tally, scores = Tally(), {}
+    of_latent = {int(row["latent"]): row for row in explained.rows}
+    path = context.scratch / EXAMPLES
+    with ExamplesWriter(path) as writer:
+        for part in context.parts[0]:
+            rows = writer.add(context.own.read(part.name))
+            tally.add(rows)
+            for latent, own in by_latent(rows):
+                scores[latent] = latent_score(of_latent[latent], own, spec.seed, spec.bootstrap_count)
+                yield Progress(len(scores), len(explained.explanations), "latents")
+    _check_answers(spec, tally, explained)
+    ordered = [
+        scores.get(latent) or latent_score(row, (), spec.seed, spec.bootstrap_count)
+        for latent, row in of_latent.items()
+    ]
+    summed = statistics(ordered, tally, spec.seed, spec.bootstrap_count, spec.null_count)
+    yield Part(EXAMPLES, path=path, row_count=writer.row_count)
+    yield Part(
+        LATENTS,
+        data=table_bytes(ordered, LATENTS_SCHEMA),
+        row_count=len(ordered),
+        metadata={"statistics": summed},
+    )
+
+
+def _check_answers(spec: ScoresSpec, tally: Tally, explained: Explained) -> None:
+    if not tally.question_count:
+        raise UserTaskError(
+            f"no question could be asked about the {len(explained.explanations)} explained latents: none has enough "
+            f"windows of {spec.window_length} tokens in test documents; use more text or a shorter window_length",
+            reason="NO_WINDOWS",
+        )
+    if tally.failed_count > spec.max_failed_fraction * tally.question_count:
+        outcomes = ", ".join(f"{count} {name}" for name, count in tally.failed.items())
+        raise UserTaskError(
+            f"{tally.failed_count} of {tally.question_count} questions got no usable answer from {spec.llm.model!r} "
+            f"({outcomes}), more than max_failed_fraction ({spec.max_failed_fraction:g}) allows; use another judge or "
+            "raise it",
+            reason="TOO_MANY_FAILED",
+        )

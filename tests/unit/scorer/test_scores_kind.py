@@ -1,0 +1,379 @@
+"""The job kind `scores` over planted latents, with judges that follow rules."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from dragoman.artifacts import Artifact, InputInfo
+from dragoman.errors import InvalidSpec, TransientTaskError, UserTaskError
+from dragoman.folder import FolderArtifact
+from scorer.core.examples import DocumentLeak
+from scorer.core.metrics import mean_interval
+from scorer.scores_kind import ScoresKind
+from scorer.spec import LlmRef, ScoresSpec
+
+from tests.support.local_run import reversed_order, run_local
+from tests.unit.scorer import planted as p
+
+SCORERS = ("detection", "fuzzing")
+LATENTS = 16
+
+
+@pytest.fixture(scope="module")
+def laid(tmp_path_factory: pytest.TempPathFactory) -> p.Laid:
+    return p.lay_out(p.planted(LATENTS), tmp_path_factory.mktemp("artifacts"))
+
+
+def spec(scorer: str = "detection", **changes: Any) -> ScoresSpec:
+    fields = {"window_length": p.LENGTH, "bootstrap_count": 200, **changes}
+    return ScoresSpec(explanations_id=p.EXPLANATIONS_ID, latents_id=p.LATENTS_ID, scorer=scorer, **fields)
+
+
+def score(laid: p.Laid, judge: p.RuleJudge, folder: Path, wanted: ScoresSpec, **how: Any) -> FolderArtifact:
+    return run_local(ScoresKind(judge, laid.artifacts), wanted, laid.inputs, folder / "scores", **how)
+
+
+def table(artifact: Artifact, name: str) -> list[dict[str, Any]]:
+    return pq.read_table(artifact.download(name)).to_pylist()
+
+
+def statistics(artifact: Artifact) -> dict[str, Any]:
+    return dict(artifact.manifest.statistics)
+
+
+# ---------------------------------------------------------------- what a judge gets
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_oracle_gets_nearly_all_and_its_shuffled_null_is_chance(laid: p.Laid, tmp_path: Path, scorer: str) -> None:
+    made = score(laid, p.RuleJudge(p.oracle), tmp_path, spec(scorer))
+    found = statistics(made)
+    assert found["auroc"]["mean"] >= 0.95
+    assert found["balanced_accuracy"]["mean"] >= 0.95
+    assert found["auroc"]["n"] == found["scored"] == LATENTS
+    for name in ("null_auroc", "null_balanced_accuracy"):
+        # A place that holds a latent's word holds no other's: with one word in fifty, that moves the null by 0.01.
+        assert found[name]["low"] - 0.01 <= 0.5 <= found[name]["high"] + 0.01
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+@pytest.mark.parametrize("p_yes", [0.99, 0.01, 0.5])
+def test_constant_judge_gets_exactly_the_floor(laid: p.Laid, tmp_path: Path, scorer: str, p_yes: float) -> None:
+    made = score(laid, p.RuleJudge(lambda _: p_yes), tmp_path, spec(scorer))
+    for row in table(made, "latents.parquet"):
+        assert row["auroc"] == row["balanced_accuracy"] == row["floor"] == 0.5
+        assert row["null_auroc"] == row["null_balanced_accuracy"] == 0.5
+    assert statistics(made)["constant_answer_accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_random_judge_is_at_the_floor_within_the_interval(laid: p.Laid, tmp_path: Path, scorer: str) -> None:
+    made = score(laid, p.RuleJudge(lambda asked: asked.chance()), tmp_path, spec(scorer))
+    for name in ("auroc", "balanced_accuracy", "null_auroc", "null_balanced_accuracy"):
+        found = statistics(made)[name]
+        assert found["low"] <= 0.5 <= found["high"], name
+
+
+def _by_place(asked: p.Asked) -> float:
+    return (sum(asked.mark_places) % 7) / 7
+
+
+def _by_mark_count(asked: p.Asked) -> float:
+    return min(1.0, len(asked.mark_places) / 10)
+
+
+def _by_first_place(asked: p.Asked) -> float:
+    return asked.mark_places[0] / 100
+
+
+@pytest.mark.parametrize("rule", [_by_place, _by_mark_count, _by_first_place])
+def test_judge_of_mark_positions_gets_exactly_the_floor(laid: p.Laid, tmp_path: Path, rule: p.Rule) -> None:
+    for row in table(score(laid, p.RuleJudge(rule), tmp_path, spec("fuzzing")), "latents.parquet"):
+        assert row["auroc"] == pytest.approx(0.5, abs=1e-12)
+        assert row["balanced_accuracy"] == pytest.approx(0.5, abs=1e-12)
+        assert row["n_active"] == row["n_inactive"] >= 15
+
+
+def test_judge_of_text_alone_gets_exactly_the_floor_in_fuzzing(laid: p.Laid, tmp_path: Path) -> None:
+    def by_text(asked: p.Asked) -> float:
+        words = set(asked.description.removeprefix("the words ").split(", "))
+        return len(words & set(asked.text.replace("<<", "").replace(">>", "").split())) / 10
+
+    for row in table(score(laid, p.RuleJudge(by_text), tmp_path, spec("fuzzing")), "latents.parquet"):
+        assert row["auroc"] == pytest.approx(0.5, abs=1e-12)
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_judge_of_the_order_of_answers_is_at_the_floor(laid: p.Laid, tmp_path: Path, scorer: str) -> None:
+    made = score(laid, p.RuleJudge(lambda asked: 0.9 if asked.order.startswith("Yes") else 0.1), tmp_path, spec(scorer))
+    for row in table(made, "latents.parquet"):
+        # An odd number of examples has one more under one order.
+        assert row["auroc"] == pytest.approx(0.5, abs=0.05)
+
+
+# ---------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_failures_are_counted_under_their_names_and_do_not_move_the_score(
+    laid: p.Laid, tmp_path: Path, scorer: str
+) -> None:
+    def noisy(asked: p.Asked) -> float:
+        return 0.5 + 0.2 * (p.oracle(asked) - 0.5) + 0.6 * (asked.chance(1) - 0.5)
+
+    def failing(asked: p.Asked) -> float | str:
+        kinds = ("unparsable", "refused", "timeout")
+        return kinds[int(asked.chance(3) * 3)] if asked.chance(2) < 0.2 else noisy(asked)
+
+    whole = statistics(score(laid, p.RuleJudge(noisy), tmp_path / "whole", spec(scorer)))
+    made = score(laid, p.RuleJudge(failing), tmp_path / "failing", spec(scorer))
+    found, failed = statistics(made), statistics(made)["failed_by_outcome"]
+    assert set(failed) == {"unparsable", "refused", "timeout"}
+    assert sum(failed.values()) == made.manifest.failed_count == found["question_count"] - found["answered_count"]
+    assert sum(failed.values()) / found["question_count"] == pytest.approx(0.2, abs=0.04)
+    rows, examples = table(made, "latents.parquet"), table(made, "examples.parquet")
+    assert sum(r["n_failed"] for r in rows) == sum(e["outcome"] != "answered" for e in examples if e["arm"] == "score")
+    assert all(e["answer"] is None and e["p_yes"] is None for e in examples if e["outcome"] != "answered")
+    assert found["scored"] == LATENTS
+    differences = np.asarray([r["auroc"] for r in rows]) - whole["auroc"]["mean"]
+    interval = mean_interval(differences, 0, 2000)
+    assert interval is not None
+    assert interval.low <= 0.0 <= interval.high
+    assert 0.6 < whole["auroc"]["mean"] < 0.9, "the judge must be able to move"
+
+
+def test_too_many_failures_fail_the_job_with_the_numbers(laid: p.Laid, tmp_path: Path) -> None:
+    judge = p.RuleJudge(lambda asked: "refused" if asked.chance() < 0.7 else 0.5)
+    with pytest.raises(UserTaskError, match=r"\d+ of \d+ questions got no usable answer.*refused.*max_failed_fraction"):
+        score(laid, judge, tmp_path, spec())
+
+
+def test_mostly_timeouts_are_tried_again(laid: p.Laid, tmp_path: Path) -> None:
+    with pytest.raises(TransientTaskError, match="timed out"):
+        score(laid, p.RuleJudge(lambda _: "timeout"), tmp_path, spec())
+
+
+def test_without_log_probabilities_auroc_is_null_and_said_so(laid: p.Laid, tmp_path: Path) -> None:
+    made = score(laid, p.RuleJudge(p.oracle, logprobs=False), tmp_path, spec())
+    assert all(row["auroc"] is None and row["auroc_low"] is None for row in table(made, "latents.parquet"))
+    found = statistics(made)
+    assert found["auroc"] == {"mean": None, "low": None, "high": None, "n": 0}
+    assert found["balanced_accuracy"]["mean"] >= 0.95
+    assert any("log-probabilities" in note for note in found["notes"])
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_windows_come_from_test_documents_that_no_explanation_saw(laid: p.Laid, tmp_path: Path, scorer: str) -> None:
+    examples = table(score(laid, p.RuleJudge(p.oracle), tmp_path, spec(scorer)), "examples.parquet")
+    train = laid.artifacts.artifact(p.TOKENS_ID).manifest.statistics["train_row_count"]
+    assert min(e["row"] for e in examples) >= int(str(train))
+    assert not {e["document"] for e in examples} & {0, 1, 2}
+
+
+def test_a_document_that_the_explainer_saw_is_refused(tmp_path: Path) -> None:
+    made = p.planted(4, documents=range(120))
+    with pytest.raises(DocumentLeak, match="which the explainer saw"):
+        score(p.lay_out(made, tmp_path / "in"), p.RuleJudge(p.oracle), tmp_path, spec())
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_examples_are_what_they_say(laid: p.Laid, tmp_path: Path, scorer: str) -> None:
+    examples = table(score(laid, p.RuleJudge(p.oracle), tmp_path, spec(scorer)), "examples.parquet")
+    negative = {"detection": "random", "fuzzing": "wrong_marks"}[scorer]
+    for e in examples:
+        active = np.asarray(e["activations"]) > 0
+        words = [t.strip() in p.latent_words(e["latent"]) for t in e["tokens"]]
+        assert active.tolist() == words
+        assert e["type"] == ("active" if e["label"] else negative)
+        assert (e["quantile"] >= 0) is e["label"]
+        if e["type"] == "random":
+            assert not active.any()
+            assert not any(e["marked"])
+        else:
+            assert active.any()
+            assert any(e["marked"])
+            overlap = (active & np.asarray(e["marked"])).any()
+            assert overlap == e["label"]
+
+
+def test_positives_are_spread_over_deciles(laid: p.Laid, tmp_path: Path) -> None:
+    examples = table(score(laid, p.RuleJudge(p.oracle), tmp_path, spec()), "examples.parquet")
+    for latent in range(LATENTS):
+        mine = [e["quantile"] for e in examples if e["latent"] == latent and e["label"] and e["arm"] == "score"]
+        assert np.bincount(mine, minlength=10).tolist() == [2] * 10
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_windows_are_not_repeated(laid: p.Laid, tmp_path: Path, scorer: str) -> None:
+    examples = table(score(laid, p.RuleJudge(p.oracle), tmp_path, spec(scorer)), "examples.parquet")
+    keys = [(e["latent"], e["arm"], e["type"], e["row"], e["start"]) for e in examples]
+    assert len(keys) == len(set(keys))
+
+
+def test_shuffled_arm_asks_the_same_windows_with_another_explanation(laid: p.Laid, tmp_path: Path) -> None:
+    judge = p.RuleJudge(p.oracle)
+    examples = table(score(laid, judge, tmp_path, spec("fuzzing", null_count=5)), "examples.parquet")
+    for latent in range(LATENTS):
+        mine = [e for e in examples if e["latent"] == latent]
+        own = {e["example"]: e for e in mine if e["arm"] == "score"}
+        shuffled = [e for e in mine if e["arm"] == "shuffled"]
+        assert sum(e["label"] for e in shuffled) == sum(not e["label"] for e in shuffled) == 5
+        assert {e["explanation_latent"] for e in own.values()} == {latent}
+        assert len({e["explanation_latent"] for e in shuffled} - {latent}) == 1
+        for e in shuffled:
+            assert [e[k] for k in ("row", "start", "label", "marked")] == [
+                own[e["example"]][k] for k in ("row", "start", "label", "marked")
+            ]
+    assert len(set(judge.prompts)) == len(judge.prompts)
+
+
+def test_labels_and_orders_of_answers_are_balanced_and_mixed(laid: p.Laid, tmp_path: Path) -> None:
+    judge = p.RuleJudge(p.oracle)
+    examples = table(score(laid, judge, tmp_path, spec(null_count=0, latents_per_task=100)), "examples.parquet")
+    orders = [p.Asked.of(prompt).order for prompt in judge.prompts]
+    for first in range(0, len(examples), 40):
+        mine = list(zip(examples[first : first + 40], orders[first : first + 40], strict=True))
+        for label in (True, False):
+            assert sum(e["label"] is label for e, _ in mine) == 20
+            assert sum(e["label"] is label and order == "Yes/No:" for e, order in mine) == 10
+    beginnings = {tuple(e["label"] for e in examples[first : first + 6]) for first in range(0, len(examples), 40)}
+    assert len(beginnings) > LATENTS // 2, "labels stand in an order of their own for each latent"
+
+
+def test_prompts_of_a_latent_share_all_but_the_window(laid: p.Laid, tmp_path: Path) -> None:
+    judge = p.RuleJudge(p.oracle)
+    score(laid, judge, tmp_path, spec(null_count=0, latents_per_task=1))
+    for first in range(0, len(judge.prompts), 40):
+        prompts = judge.prompts[first : first + 40]
+        shared = {prompt[: prompt.rindex("\nText:")] for prompt in prompts}
+        assert len(shared) == 1
+        assert all(len(prompt) - len(next(iter(shared))) < 120 for prompt in prompts)
+
+
+# ---------------------------------------------------------------- denominators, determinism
+
+
+def test_every_latent_is_in_a_denominator(tmp_path: Path) -> None:
+    outcomes = {0: "dead", 1: "rare", 2: "rare", 3: "unparsable", 4: "refused"}
+    laid = p.lay_out(p.planted(8, outcomes=outcomes), tmp_path / "in")
+    made = score(laid, p.RuleJudge(p.oracle), tmp_path, spec())
+    found, rows = statistics(made), {row["latent"]: row for row in table(made, "latents.parquet")}
+    assert [found[name] for name in ("total", "dead", "rare", "attempted", "scored")] == [8, 1, 2, 5, 3]
+    assert set(rows) == {3, 4, 5, 6, 7}
+    assert rows[3]["explanation"] is None
+    assert rows[3]["auroc"] is None
+    assert rows[3]["n_answered"] == 0
+    assert {e["explanation_latent"] for e in table(made, "examples.parquet")} == {5, 6, 7}
+
+
+def test_a_latent_with_few_windows_keeps_the_balance(laid: p.Laid, tmp_path: Path) -> None:
+    made = score(laid, p.RuleJudge(p.oracle), tmp_path, spec(active_count=1000, inactive_count=500, null_count=0))
+    for row in table(made, "latents.parquet"):
+        assert 20 < row["n_active"] < 200
+        assert row["n_inactive"] == row["n_active"] // 2
+
+
+def test_one_explained_latent_has_no_null_and_the_manifest_says_why(tmp_path: Path) -> None:
+    laid = p.lay_out(p.planted(3, outcomes={0: "unparsable", 1: "refused"}), tmp_path / "in")
+    found = statistics(score(laid, p.RuleJudge(p.oracle), tmp_path, spec()))
+    assert found["null_auroc"]["n"] == 0
+    assert any("takes two explained latents, there are 1" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_bytes_do_not_depend_on_the_order_of_tasks_or_their_size(laid: p.Laid, tmp_path: Path, scorer: str) -> None:
+    judge = p.RuleJudge(lambda asked: asked.chance())
+    made = score(laid, judge, tmp_path / "a", spec(scorer))
+    again = score(laid, judge, tmp_path / "b", spec(scorer), order=reversed_order, resume_after=3)
+    assert [(q.name, q.sha256) for q in made.manifest.parts] == [(q.name, q.sha256) for q in again.manifest.parts]
+    assert made.manifest.statistics == again.manifest.statistics
+    other = score(laid, judge, tmp_path / "c", spec(scorer, latents_per_task=7))
+    for name in ("latents.parquet", "examples.parquet"):
+        assert table(made, name) == table(other, name)
+
+
+def test_rows_are_in_the_order_of_selection(laid: p.Laid, tmp_path: Path) -> None:
+    made = score(laid, p.RuleJudge(p.oracle), tmp_path, spec())
+    wanted = [row["latent"] for row in table(laid.inputs["explanations"], "explanations.parquet")]
+    assert [row["latent"] for row in table(made, "latents.parquet")] == wanted
+    assert list(dict.fromkeys(e["latent"] for e in table(made, "examples.parquet"))) == wanted
+
+
+def test_tokens_are_added_up(laid: p.Laid, tmp_path: Path) -> None:
+    made = score(laid, p.RuleJudge(p.oracle), tmp_path, spec())
+    examples, rows = table(made, "examples.parquet"), table(made, "latents.parquet")
+    for name in ("prompt_tokens", "cached_tokens", "completion_tokens"):
+        total = sum(e[name] for e in examples)
+        assert statistics(made)[name] == sum(row[name] for row in rows) == total > 0
+
+
+def test_the_seed_decides_the_windows(laid: p.Laid, tmp_path: Path) -> None:
+    def places(seed: int, scorer: str = "detection") -> set[tuple[int, ...]]:
+        made = score(laid, p.RuleJudge(p.oracle), tmp_path / f"{scorer}{seed}", spec(scorer, seed=seed))
+        return {(e["latent"], e["row"], e["start"]) for e in table(made, "examples.parquet") if e["label"]}
+
+    assert places(0) != places(1)
+    # Both scorers judge the same activating windows, but those that fuzzing cannot mark.
+    assert places(0, "fuzzing") <= places(0)
+
+
+# ---------------------------------------------------------------- specs
+
+
+def _infos(laid: p.Laid) -> dict[str, InputInfo]:
+    manifests = {role: artifact.manifest for role, artifact in laid.inputs.items()}
+    return {role: InputInfo(m.id, m.kind, m.spec, m, m.inputs) for role, m in manifests.items()}
+
+
+def test_explanations_of_other_latents_are_refused_with_both_ids(tmp_path: Path) -> None:
+    other = "latents-" + "9" * 32
+    laid = p.lay_out(p.planted(3), tmp_path / "in")
+    kind = ScoresKind(p.RuleJudge(p.oracle), laid.artifacts)
+    infos = _infos(laid)
+    infos["explanations"] = InputInfo(p.EXPLANATIONS_ID, "explanations", {"latents_id": other}, None)
+    with pytest.raises(InvalidSpec, match=f"{other}.*{p.LATENTS_ID}") as error:
+        kind.check(spec(), infos)
+    assert error.value.violations[0].field == "latents_id"
+
+
+def test_no_explanation_at_all_is_refused(tmp_path: Path) -> None:
+    laid = p.lay_out(p.planted(3, outcomes=dict.fromkeys(range(3), "unparsable")), tmp_path / "in")
+    with pytest.raises(InvalidSpec, match="no explanation to score.*attempted 3, parsed 0"):
+        score(laid, p.RuleJudge(p.oracle), tmp_path, spec())
+
+
+def test_a_window_longer_than_a_row_is_refused(laid: p.Laid, tmp_path: Path) -> None:
+    with pytest.raises(InvalidSpec, match=f"longer than the rows of {p.TOKENS_ID}.*1 to {p.CTX_LEN}"):
+        score(laid, p.RuleJudge(p.oracle), tmp_path, spec(window_length=p.CTX_LEN + 1))
+
+
+def test_no_window_at_all_fails_the_job(laid: p.Laid, tmp_path: Path) -> None:
+    # A row holds one BOS, so that no document has room for a window as long as a row.
+    with pytest.raises(UserTaskError, match="no question could be asked about the 16 explained latents"):
+        score(laid, p.RuleJudge(p.oracle), tmp_path, spec(window_length=p.CTX_LEN))
+
+
+def test_defaults_are_written_out_and_do_not_change_the_job() -> None:
+    assert spec().model_dump() == spec(null_count=20, active_count=20, llm=LlmRef()).model_dump()
+    assert spec(active_count=7).null_count == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"null_count": 21}, "21 is more than active_count"),
+        ({"active_count": 0}, "greater than or equal to 1"),
+        ({"scorer": "guessing"}, "'detection' or 'fuzzing'"),
+        ({"bootstrap_count": 99}, "greater than or equal to 100"),
+        ({"max_failed_fraction": 1.5}, "less than or equal to 1"),
+        ({"judge": "me"}, "Extra inputs"),
+    ],
+)
+def test_wrong_fields_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        spec(**changes)
