@@ -1,0 +1,57 @@
+"""Replies kept by request, so that a resumed job pays nothing twice."""
+
+import hashlib
+import json
+from typing import Any, Protocol
+
+_VERSION = 1  # raise it when the same body would no longer mean the same request
+
+
+class ResponseCache(Protocol):
+    """Replies of an engine by request key. Called from several threads."""
+
+    def get(self, key: str) -> bytes | None:
+        """The stored reply, or None."""
+        ...
+
+    def put(self, key: str, reply: bytes) -> None:
+        """Store a reply."""
+        ...
+
+
+class BytesStore(Protocol):
+    """The part of an object store that the cache uses."""
+
+    def get_bytes(self, key: str) -> bytes | None:
+        """The object's bytes, or None when there is none."""
+        ...
+
+    def put_bytes(self, key: str, data: bytes) -> object:
+        """Write the object."""
+        ...
+
+
+class StoreResponseCache:
+    """A response cache in an object store: `llm-cache/<first two digits>/<key>.json`."""
+
+    def __init__(self, store: BytesStore) -> None:
+        self._store = store
+
+    def get(self, key: str) -> bytes | None:
+        """The stored reply, or None."""
+        return self._store.get_bytes(self._object(key))
+
+    def put(self, key: str, reply: bytes) -> None:
+        """Store a reply."""
+        self._store.put_bytes(self._object(key), reply)
+
+    @staticmethod
+    def _object(key: str) -> str:
+        return f"llm-cache/{key[:2]}/{key}.json"
+
+
+def request_key(path: str, body: dict[str, Any]) -> str:
+    """Hex sha256 of the request in canonical JSON: the model's name, the prompt, every parameter, the version."""
+    request = {"version": _VERSION, "path": path, "body": body}
+    canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()

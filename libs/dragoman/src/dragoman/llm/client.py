@@ -1,0 +1,257 @@
+"""The client: many prompts in, replies out as they come, never more in flight than allowed."""
+
+import asyncio
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from dragoman.errors import DragomanError
+from dragoman.llm.account import Account
+from dragoman.llm.cache import ResponseCache, request_key
+from dragoman.llm.prompt import Prompt, Sampling, body_of, path_of
+from dragoman.llm.reply import Answer, Completion, Failure, FailureKind, ReplyError, parse_completion, read_answer
+from dragoman.llm.retry import LLMTimeout, LLMUnavailable, RetryPolicy, passes, rejection, retry_after, server_message
+
+_CONNECT_SECONDS = 5.0
+_ANSWER_CANDIDATES = 20
+_REFUSED = {"content_filter"}
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    path: str
+    body: dict[str, Any]
+    key: str | None
+
+
+class LLMClient:
+    """Talks to one model of one OpenAI-compatible engine. Use it as a context manager, or `close` it.
+
+    Requests run on an event loop in a thread of the client's own; the iterators below are plain ones, and closing
+    one (leaving its loop is enough) drops its outstanding requests, which the engine notices.
+
+    Args:
+        base_url: the engine's address, with or without the final `/v1`.
+        model: the model's name in requests, and part of the response cache's key.
+        max_concurrency: requests in flight at once; a laptop's engine gains nothing above its slots.
+        timeout: seconds for one request.
+        retry: when and how often to try again.
+        cache: replies of deterministic requests are looked up and kept there.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        max_concurrency: int = 2,
+        timeout: float = 120.0,
+        retry: RetryPolicy | None = None,
+        cache: ResponseCache | None = None,
+    ) -> None:
+        self.base_url = api_root(base_url)
+        self.model = model
+        self.account = Account()
+        self._api_key = api_key
+        self._concurrency = max_concurrency
+        self._timeout = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None)
+        self._retry = retry or RetryPolicy()
+        self._cache = cache
+        self._jitter = random.Random()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="llm-client", daemon=True)
+        self._thread.start()
+        self._http = httpx.AsyncClient(
+            headers=auth_headers(api_key), timeout=self._timeout, trust_env=not is_loopback(self.base_url)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close connections and end the client's thread; a second call does nothing."""
+        if self._loop.is_closed():
+            return
+        asyncio.run_coroutine_threadsafe(self._shut_down(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _shut_down(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._http.aclose()
+
+    def complete_many(
+        self, prompts: Sequence[Prompt], sampling: Sampling | None = None
+    ) -> Iterator[tuple[int, Completion | Failure]]:
+        """Yield (index of the prompt, its reply), in order of completion; requests start in the prompts' order.
+
+        A `Failure` concerns its prompt alone. What would meet every prompt is raised instead:
+
+        Raises:
+            UserTaskError: a wrong key, address, model name or kind of request; in the server's words.
+            TransientTaskError: no reply within the deadline (LLMTimeout), or no engine (LLMUnavailable).
+        """
+        return self._stream(prompts, sampling or Sampling(), lambda completion: completion)
+
+    def answer_many(
+        self, prompts: Sequence[Prompt], answers: Sequence[str], *, seed: int | None = None
+    ) -> Iterator[tuple[int, Answer | Failure]]:
+        """Ask for one token each and yield (index, log-probabilities of `answers`), in order of completion.
+
+        An answer must be one token of the model's; spaces and case do not matter. Raises as `complete_many`.
+        """
+        sampling = Sampling(max_tokens=1, temperature=0.0, seed=seed, top_logprobs=_ANSWER_CANDIDATES)
+        return self._stream(prompts, sampling, lambda completion: read_answer(completion, answers))
+
+    def _stream(
+        self, prompts: Sequence[Prompt], sampling: Sampling, read: Callable[[Completion], _T | Failure]
+    ) -> Iterator[tuple[int, _T | Failure]]:
+        requests = [self._request(prompt, sampling) for prompt in prompts]
+        results: queue.SimpleQueue[tuple[int, _T | Failure] | None] = queue.SimpleQueue()
+        running = asyncio.run_coroutine_threadsafe(self._run(requests, read, results.put), self._loop)
+        running.add_done_callback(lambda _: results.put(None))
+        try:
+            while (result := results.get()) is not None:
+                yield result
+            running.result()
+        finally:
+            running.cancel()
+
+    def _request(self, prompt: Prompt, sampling: Sampling) -> _Request:
+        path, body = path_of(prompt), body_of(self.model, prompt, sampling)
+        key = request_key(path, body) if self._cache is not None and sampling.deterministic else None
+        return _Request(path, body, key)
+
+    async def _run(
+        self,
+        requests: Sequence[_Request],
+        read: Callable[[Completion], _T | Failure],
+        emit: Callable[[tuple[int, _T | Failure]], None],
+    ) -> None:
+        waiting = iter(enumerate(requests))
+
+        async def work() -> None:
+            for index, request in waiting:
+                reply = await self._reply(request)
+                result = reply if isinstance(reply, Failure) else read(reply)
+                self.account.failures += isinstance(result, Failure)
+                emit((index, result))
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self._concurrency, len(requests))):
+                    group.create_task(work())
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
+
+    async def _reply(self, request: _Request) -> Completion | Failure:
+        replayed = await self._replayed(request.key)
+        if replayed is not None:
+            self.account.add(replayed)
+            return replayed
+        return await self._send_until_answered(request)
+
+    async def _replayed(self, key: str | None) -> Completion | None:
+        if key is None or self._cache is None:
+            return None
+        stored = await asyncio.to_thread(self._cache.get, key)
+        if stored is None:
+            return None
+        try:
+            return replace(parse_completion(stored), cached=True)
+        except ReplyError:
+            return None  # a damaged entry is a miss, and is written anew
+
+    async def _send_until_answered(self, request: _Request) -> Completion | Failure:
+        end = time.monotonic() + self._retry.deadline
+        for retry in range(self._retry.attempts):
+            started = time.monotonic()
+            problem: DragomanError
+            asked_wait = None
+            try:
+                response = await self._post(request, end - started)
+            except (httpx.TransportError, TimeoutError) as error:
+                problem = self._transport_problem(error)
+            else:
+                if not passes(response.status_code):
+                    return await self._read(request, response, time.monotonic() - started)
+                problem = self._passing_problem(response)
+                asked_wait = retry_after(response)
+            wait = self._retry.wait(retry, asked_wait, self._jitter)
+            if retry + 1 == self._retry.attempts or time.monotonic() + wait >= end:
+                self.account.failures += 1
+                raise problem
+            self.account.retries += 1
+            await asyncio.sleep(wait)
+        raise AssertionError("a retry policy allows at least one attempt")
+
+    async def _post(self, request: _Request, seconds: float) -> httpx.Response:
+        self.account.requests += 1
+        async with asyncio.timeout(max(0.0, seconds)):
+            return await self._http.post(f"{self.base_url}/{request.path}", json=request.body)
+
+    async def _read(self, request: _Request, response: httpx.Response, latency: float) -> Completion | Failure:
+        if not response.is_success:
+            rejected = rejection(response, self.base_url, self.model)
+            if isinstance(rejected, Failure):
+                return Failure(rejected.kind, self._redacted(rejected.message))
+            self.account.failures += 1
+            raise type(rejected)(self._redacted(rejected.message), reason=rejected.reason)
+        try:
+            completion = replace(parse_completion(response.content), latency=latency)
+        except ReplyError as error:
+            return Failure(FailureKind.UNPARSABLE, self._redacted(str(error)))
+        self.account.add(completion)
+        if completion.finish_reason in _REFUSED:
+            return Failure(FailureKind.REFUSED, f"the engine stopped this reply: {completion.finish_reason}")
+        if request.key is not None and self._cache is not None:
+            await asyncio.to_thread(self._cache.put, request.key, response.content)
+        return completion
+
+    def _transport_problem(self, error: Exception) -> DragomanError:
+        if isinstance(error, TimeoutError | httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+            return LLMTimeout(
+                f"the engine at {self.base_url} gave no reply in time; it may be overloaded: allow fewer requests at "
+                "once or a longer timeout"
+            )
+        words = self._redacted(str(error)) or type(error).__name__
+        return LLMUnavailable(f"no engine can be reached at {self.base_url} ({words}); start it or correct its address")
+
+    def _passing_problem(self, response: httpx.Response) -> DragomanError:
+        words = self._redacted(server_message(response))
+        return LLMUnavailable(f"the engine at {self.base_url} keeps answering HTTP {response.status_code}: {words}")
+
+    def _redacted(self, text: str) -> str:
+        return text.replace(self._api_key, "[key]") if self._api_key else text
+
+
+def api_root(base_url: str) -> str:
+    """The address with exactly one `/v1` at its end."""
+    return base_url.rstrip("/").removesuffix("/v1") + "/v1"
+
+
+def auth_headers(api_key: str | None) -> dict[str, str]:
+    """The header that carries the key, if there is one."""
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the address is this machine's own, which no proxy of the environment can reach."""
+    host = httpx.URL(url).host
+    return host in ("localhost", "::1") or host.startswith("127.")

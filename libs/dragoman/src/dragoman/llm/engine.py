@@ -1,0 +1,99 @@
+"""What an engine can do, found out by asking it."""
+
+import json
+from dataclasses import dataclass
+
+import httpx
+
+from dragoman.errors import FailedPrecondition, Unavailable, UserTaskError
+from dragoman.llm.client import LLMClient, api_root, auth_headers, is_loopback
+from dragoman.llm.prompt import ChatPrompt, Sampling
+from dragoman.llm.reply import Completion
+from dragoman.llm.retry import RetryPolicy, server_message
+
+_PROMPT = ChatPrompt.of("Answer with one word. " + "Is the sky blue on a clear day? " * 8)
+_SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """An engine's models and abilities. `model` is the one that was tried."""
+
+    url: str
+    models: tuple[str, ...]
+    model: str
+    logprobs: bool
+    json_schema: bool
+    prefix_cache: bool
+
+
+def models(base_url: str, api_key: str | None = None, *, timeout: float = 5.0) -> tuple[str, ...]:
+    """Names of the models that the engine serves.
+
+    Raises:
+        Unavailable: nothing answers at that address, or what answers is no OpenAI-compatible engine.
+        FailedPrecondition: the key is refused.
+    """
+    url = f"{api_root(base_url)}/models"
+    try:
+        response = httpx.get(url, headers=auth_headers(api_key), timeout=timeout, trust_env=not is_loopback(url))
+    except httpx.HTTPError as error:
+        raise Unavailable(
+            f"no language-model engine answers at {base_url} ({error}); start one (`dragoman up` does) "
+            "or set DRAGOMAN_LLM_URL to its address",
+            reason="LLM_UNAVAILABLE",
+        ) from error
+    if response.status_code in (401, 403):
+        raise FailedPrecondition(f"the engine at {base_url} refuses the API key; set DRAGOMAN_LLM_API_KEY to its key")
+    try:
+        return tuple(str(entry["id"]) for entry in response.raise_for_status().json()["data"])
+    except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
+        words = server_message(response)
+        raise Unavailable(
+            f"{url} answers like no OpenAI-compatible engine (HTTP {response.status_code}: {words}); "
+            "set DRAGOMAN_LLM_URL to the address of one",
+            reason="LLM_UNAVAILABLE",
+        ) from error
+
+
+def probe(base_url: str, api_key: str | None = None, *, model: str | None = None, timeout: float = 60.0) -> EngineInfo:
+    """Ask the engine for its models and try log-probabilities, a JSON schema and the prefix cache on one of them.
+
+    Args:
+        model: the model to try; the first one served if None.
+
+    Raises:
+        Unavailable, FailedPrecondition: as `models`; also FailedPrecondition when `model` is not served.
+    """
+    served = models(base_url, api_key)
+    tried = model or (served[0] if served else "")
+    if tried not in served:
+        raise FailedPrecondition(f"the engine at {base_url} does not serve {tried!r}; it serves {list(served)}")
+    with LLMClient(base_url, tried, api_key=api_key, timeout=timeout, retry=RetryPolicy(attempts=2)) as client:
+        first = _ask(client, Sampling(max_tokens=1, top_logprobs=5))
+        again = _ask(client, Sampling(max_tokens=1, top_logprobs=5))
+        formed = _ask(client, Sampling(max_tokens=32, json_schema=_SCHEMA))
+    return EngineInfo(
+        url=base_url,
+        models=served,
+        model=tried,
+        logprobs=first is not None and len(first.top_logprobs) > 1,
+        json_schema=formed is not None and _fits_schema(formed.text),
+        prefix_cache=again is not None and again.usage.cached > 0,
+    )
+
+
+def _ask(client: LLMClient, sampling: Sampling) -> Completion | None:
+    """One reply, or None when the engine refuses this kind of request."""
+    try:
+        [(_, reply)] = client.complete_many([_PROMPT], sampling)
+    except UserTaskError:
+        return None
+    return reply if isinstance(reply, Completion) else None
+
+
+def _fits_schema(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text).get("ok"), bool)
+    except (ValueError, AttributeError):
+        return False
