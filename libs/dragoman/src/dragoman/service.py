@@ -68,7 +68,7 @@ def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> in
     parser = argparse.ArgumentParser(prog=f"python -m {definition.package}", description=__doc__)
     parser.add_argument("command", nargs="?", choices=["serve", "work", "tasks"], help="default: serve and work")
     command: str | None = parser.parse_args(arguments).command
-    from dragoman.telemetry import configure_logging  # the command line's help needs none of it
+    from dragoman.logs import configure_logging
 
     try:
         settings = Settings.from_env(os.environ, definition.name)

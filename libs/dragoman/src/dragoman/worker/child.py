@@ -16,7 +16,7 @@ from dragoman.errors import DragomanError, FailureClass, TaskError, Unavailable
 from dragoman.kinds import AnyKind, Checkpoint, Context, Part, Progress, Task
 from dragoman.records import RECEIPT
 from dragoman.store import Store
-from dragoman.telemetry import task_logging
+from dragoman.logs import task_logging
 from dragoman.worker.messages import RUN, SAID, Run, Said
 
 _PR_SET_PDEATHSIG = 1

@@ -23,7 +23,7 @@ from dragoman.kinds import AnyKind
 from dragoman.ledger import Ledger
 from dragoman.planner import Planner
 from dragoman.records import Attempts, Receipt
-from dragoman.telemetry import task_logging
+from dragoman.logs import task_logging
 from dragoman.worker.machine import MachineLock
 from dragoman.worker.messages import Run
 from dragoman.worker.subprocess import Child
@@ -160,7 +160,7 @@ class Worker:
         async with watch.lease():
             await self._start_job(work)
             outcome = await self._compute(work, child, watch)
-        if outcome.type != "done":
+        if not _healthy(outcome):
             await child.kill()
         await self._settle(work, outcome)
 
@@ -253,6 +253,12 @@ def _crash_failure(work: Assignment) -> Failure:
         last.reason if last else "TASK_CRASHED", message, FailureClass.SYSTEM, work.task_id, work.attempts.started,
         last.debug if last else "",
     )
+
+
+def _healthy(outcome: Outcome) -> bool:
+    """True when the child may be used again: it ended the task by itself and nothing in it broke."""
+    failure = outcome.failure
+    return outcome.type == "done" or (failure is not None and failure.failure_class is not FailureClass.SYSTEM)
 
 
 def _backoff(earlier: int) -> float:
