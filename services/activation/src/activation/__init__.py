@@ -1,0 +1,1 @@
+"""The activation service: text to tokens, tokens to activations, activations to latents."""

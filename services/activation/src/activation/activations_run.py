@@ -1,0 +1,124 @@
+"""Tasks of the `activations` kind."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from dragoman.errors import UserTaskError
+from dragoman.kinds import Context, Part, Progress
+from jaxtyping import Float
+from latent_cache.token_rows import TokenRows
+from safetensors.numpy import load, save
+from torch import Tensor
+
+from activation.core.forward import Batch, run_batches
+from activation.core.hooks import Capture
+from activation.core.moments import Moments, merge_all
+from activation.models import DTYPES, LoadedModel
+from activation.spec import ActivationsSpec
+from activation.tensor_stream import TensorStream
+
+_STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+
+
+def forward(spec: ActivationsSpec, context: Context, model: LoadedModel) -> Iterator[Progress | Part]:
+    """Runs a row range and writes one shard a hookpoint while it goes."""
+    first, end = (int(str(context.task.payload[key])) for key in ("first", "end"))
+    rows = TokenRows(context.inputs["tokens"])
+    tokens, documents = rows.tokens(np.arange(first, end)), rows.documents(np.arange(first, end))
+    total, done = int((documents >= 0).sum()), 0
+    paths = [context.scratch / f"{i}.safetensors" for i in range(len(spec.hookpoints))]
+    moments: dict[str, list[Moments]] = {name: [] for name in spec.hookpoints}
+    with ExitStack() as stack:
+        streams: dict[str, TensorStream] = {}
+        for batch in batches(model, spec.hookpoints, tokens, documents, first, spec.batch_size):
+            if not streams:
+                streams = {n: stack.enter_context(_stream(p, n, batch, total, spec)) for n, p in zip(spec.hookpoints, paths, strict=True)}
+            for name, stream in streams.items():
+                _append(stream, batch, name, spec)
+                if len(batch):
+                    moments[name].append(Moments.of(batch.activations[name]))
+            done += len(batch)
+            yield Progress(done, total, "tokens", f"rows {first} to {end}")
+    for name, path in zip(spec.hookpoints, paths, strict=True):
+        yield _shard(context, name, path, total, end - first)
+    yield _moments_part(context, spec.hookpoints, {name: merge_all(all_) for name, all_ in moments.items()})
+
+
+def batches(
+    model: LoadedModel, hookpoints: Sequence[str], tokens: Any, documents: Any, first_row: int, batch_size: int
+) -> Iterator[Batch]:
+    """Runs rows through a model; hookpoints are full module paths, in the batches too.
+
+    Raises UserTaskError for a hookpoint that has no vector per token.
+    """
+    inner = {model.inner(name): name for name in hookpoints}
+    with Capture(model.base, list(inner)) as capture:
+        try:
+            for batch in run_batches(capture, tokens, documents, first_row, batch_size, model.device):
+                named = {inner[name]: values for name, values in batch.activations.items()}
+                yield Batch(batch.rows, batch.positions, batch.tokens, named)
+        except ValueError as error:
+            raise UserTaskError(f"{error}; choose another hookpoint", reason="HOOKPOINT_UNUSABLE") from error
+
+
+def _stream(path: Path, name: str, batch: Batch, total: int, spec: ActivationsSpec) -> TensorStream:
+    assert spec.dtype is not None, "a resolved spec names the dtype"
+    width = batch.activations[name].shape[1]
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]] = {
+        "activations": (_STORED[spec.dtype], (total, width)),
+        "rows": ("I32", (total,)),
+        "positions": ("I32", (total,)),
+    }
+    return TensorStream(path, tensors)
+
+
+def _append(stream: TensorStream, batch: Batch, name: str, spec: ActivationsSpec) -> None:
+    stream.append("activations", _bytes(batch.activations[name].to(DTYPES[spec.dtype or "float32"])))
+    stream.append("rows", batch.rows.tobytes())
+    stream.append("positions", batch.positions.tobytes())
+
+
+def _bytes(values: Float[Tensor, "n d"]) -> memoryview:
+    """Returns the bytes of a tensor; numpy knows no bfloat16."""
+    return memoryview(values.contiguous().cpu().view(torch.uint8).numpy().reshape(-1))
+
+
+def _shard(context: Context, name: str, path: Path, token_count: int, row_count: int) -> Part:
+    metadata: dict[str, Any] = {"hookpoint": name, "token_count": token_count, "row_count": row_count}
+    part_name = f"{name}/shard-{context.task.index:05d}.safetensors"
+    return Part(part_name, path=path, row_count=token_count, metadata=metadata)
+
+
+def _moments_part(context: Context, hookpoints: Sequence[str], moments: Mapping[str, Moments | None]) -> Part:
+    """Means of one task, for the summary only: a long mean vector has no place in part metadata."""
+    tensors: dict[str, Any] = {}
+    for i, name in enumerate(hookpoints):
+        found = moments[name]
+        if found is not None:
+            tensors[f"{i}.mean"] = found.mean
+            tensors[f"{i}.scalars"] = np.asarray([found.count, found.mean_norm], np.float64)
+    return Part(f"moments-{context.task.index:05d}.safetensors", data=save(tensors), keep=False)
+
+
+def summarise(spec: ActivationsSpec, context: Context) -> Iterator[Progress | Part]:
+    """Merges the means of all tasks, in the order of rows."""
+    parts = [p for p in context.parts[0] if not p.keep]
+    found: list[list[Moments]] = [[] for _ in spec.hookpoints]
+    for done, part in enumerate(parts, 1):
+        tensors = load(context.own.read(part.name))
+        for i, of_hookpoint in enumerate(found):
+            if f"{i}.mean" in tensors:
+                count, mean_norm = tensors[f"{i}.scalars"].tolist()
+                of_hookpoint.append(Moments(int(count), tensors[f"{i}.mean"], mean_norm))
+        yield Progress(done, len(parts), "parts")
+    totals = {name: merge_all(all_) for name, all_ in zip(spec.hookpoints, found, strict=True)}
+    metadata: dict[str, Any] = {
+        "d_model": {name: len(m.mean) for name, m in totals.items() if m},
+        "mean_norm": {name: m.mean_norm for name, m in totals.items() if m},
+        "mean": {name: m.mean.tolist() for name, m in totals.items() if m},
+    }
+    yield Part("summary.json", data=b"{}\n", metadata=metadata, keep=False)

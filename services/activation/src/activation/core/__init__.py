@@ -1,0 +1,1 @@
+"""Pure functions: tensors and dataclasses in, values out."""

@@ -1,0 +1,144 @@
+"""The `tokens` kind: text to packed token rows, split by document."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from dragoman.artifacts import InputInfo, PartInfo
+from dragoman.errors import InvalidSpec
+from dragoman.ids import Json
+from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
+from dragoman.store import Store
+
+from activation.corpus import checked_corpus, unchanged_corpus
+from activation.description import Descriptions, TokenizerDescription
+from activation.fingerprints import JsonCache
+from activation.locations import TOKENIZER, Located, Locations
+from activation.sources import S3
+from activation.spec import TokensSpec
+
+_GROUP_BYTES = 4 << 20
+_MAX_GROUPS = 4000
+_POSITIONS_PER_SHARD = 1 << 19
+
+
+class TokensKind:
+    """Stage 0 tokenises groups of documents side by side; stage 1 packs all of them in seeded order."""
+
+    name = "tokens"
+    version = 1
+    description = "Text, JSONL or Parquet to packed rows of token ids, split into train and test by document."
+    spec = TokensSpec
+    input_kinds: Mapping[str, str] = {}
+
+    def __init__(self, cache: Path, store: Store | None, locations: Locations, descriptions: Descriptions) -> None:
+        self._json = JsonCache(cache / "corpora")
+        self._store = store
+        self._locations = locations
+        self._descriptions = descriptions
+
+    def inputs(self, spec: TokensSpec) -> Mapping[str, str]:
+        return {}
+
+    def resolve(self, spec: TokensSpec) -> TokensSpec:
+        """Fingerprints source and tokenizer; refuses text that is not there or cannot be read."""
+        source = spec.source if spec.source.startswith(S3) else str(Path(spec.source).expanduser().absolute())
+        corpus = checked_corpus(source, spec.format, spec.text_field, self._store, self._json)
+        _check_split(spec, corpus.document_count)
+        located = self._locations.locate(spec.tokenizer, spec.tokenizer_revision, TOKENIZER, "tokenizer")
+        described = self._descriptions.tokenizer(located, "tokenizer")
+        _check_context(spec, described)
+        bos_token(spec, described)
+        _check_sum("source_fingerprint", spec.source_fingerprint, corpus.fingerprint)
+        _check_sum("tokenizer_fingerprint", spec.tokenizer_fingerprint, located.fingerprint)
+        return spec.model_copy(
+            update={
+                "source": source,
+                "source_fingerprint": corpus.fingerprint,
+                "tokenizer": located.source,
+                "tokenizer_revision": located.revision,
+                "tokenizer_fingerprint": located.fingerprint,
+            }
+        )
+
+    def check(self, spec: TokensSpec, inputs: Mapping[str, InputInfo]) -> None:
+        """Nothing to check: this kind has no inputs."""
+
+    def plan(self, spec: TokensSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
+        corpus = unchanged_corpus(
+            spec.source, spec.format, spec.text_field, spec.source_fingerprint, self._store, self._json
+        )
+        size = sum(f.file.size_bytes for f in corpus.files)
+        groups = corpus.groups(max(_GROUP_BYTES, size // _MAX_GROUPS))
+        return [
+            Stage("tokenise", [{"first": first, "end": end} for first, end in groups]),
+            Stage("pack", [{"document_count": corpus.document_count}]),
+        ]
+
+    def run(self, spec: TokensSpec, context: Context) -> Iterator[Progress | Part | Checkpoint]:
+        from activation import tokens_run  # numpy, pyarrow and tokenizers: only where work is done
+
+        corpus = unchanged_corpus(
+            spec.source, spec.format, spec.text_field, spec.source_fingerprint, self._store, self._json
+        )
+        located = Located(spec.tokenizer, spec.tokenizer_revision, spec.tokenizer_fingerprint)
+        if context.task.stage == 0:
+            yield from tokens_run.tokenise(spec, context, corpus, self._descriptions.tokenizer_file(located))
+            return
+        described = self._descriptions.tokenizer(located, "tokenizer")
+        bos = bos_token(spec, described)
+        yield from tokens_run.pack(
+            spec, context, corpus, described, bos, max(1, _POSITIONS_PER_SHARD // spec.ctx_len)
+        )
+        yield Part("tokenizer.json", data=self._descriptions.tokenizer_file(located).read_bytes())
+
+    def combine(self, spec: TokensSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
+        """The pack task has counted everything; its documents part says it."""
+        statistics: dict[str, Json] = {}
+        for part in parts:
+            if part.name == "documents.parquet":
+                statistics.update(part.metadata)
+        return Summary(statistics)
+
+
+def bos_token(spec: TokensSpec, tokenizer: TokenizerDescription) -> int | None:
+    """Returns the id with which each row starts, None for none. Raises InvalidSpec when the policy is impossible."""
+    if spec.bos == "never" or (spec.bos == "auto" and not tokenizer.adds_bos):
+        return None
+    token = tokenizer.eos_id if tokenizer.bos_id is None else tokenizer.bos_id
+    if token is None:
+        raise InvalidSpec(
+            f"bos is 'always', but the tokenizer {spec.tokenizer} has neither a BOS nor an EOS token; use 'never'",
+            field="bos",
+            reason="BOS_IMPOSSIBLE",
+        )
+    return token
+
+
+def _check_split(spec: TokensSpec, document_count: int) -> None:
+    used = min(document_count, spec.max_documents or document_count)
+    if used < 2 and spec.test_fraction > 0:
+        raise InvalidSpec(
+            f"test_fraction is {spec.test_fraction:g}, but there is only {used} document, and a document is never split; "
+            "give more documents (a file each, or a line each of JSONL) or set test_fraction to 0",
+            field="test_fraction",
+            reason="TOO_FEW_DOCUMENTS",
+        )
+
+
+def _check_context(spec: TokensSpec, tokenizer: TokenizerDescription) -> None:
+    limit = tokenizer.context_length
+    if limit is not None and spec.ctx_len > limit:
+        raise InvalidSpec(
+            f"rows of {spec.ctx_len} tokens are longer than the model's context of {limit}; use ctx_len <= {limit}",
+            field="ctx_len",
+            reason="CONTEXT_TOO_LONG",
+        )
+
+
+def _check_sum(field_name: str, given: str, found: str) -> None:
+    if given and given != found:
+        raise InvalidSpec(
+            f"the files have sha256 {found}, the spec says {given}; leave the field empty to take what is there",
+            field=field_name,
+            reason="FINGERPRINT_MISMATCH",
+        )
