@@ -7,7 +7,7 @@ from collections.abc import Iterable
 def nearest(name: str, choices: Iterable[str], count: int = 3) -> list[str]:
     """Returns the choices that look most like a name, best first; none when nothing is alike."""
     by_lower = {choice.lower(): choice for choice in choices}
-    return [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.5)]
+    return [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=count, cutoff=0.6)]
 
 
 def suggestion(name: str, choices: Iterable[str], all_up_to: int = 24) -> str:
