@@ -1,352 +1,223 @@
-"""The object store: S3 through the minio client, with conditional commits and verified reads.
+"""The object store as Dragoman uses it: artifacts, checkpoints and receipts in one bucket.
 
-Calls block; servers make them through `asyncio.to_thread`. A client of this class may be shared by threads.
+artifacts/<kind>/<id>/manifest.json            written last and once: the commit
+artifacts/<kind>/<id>/<stem>-<sha16>.<ext>     parts, content-addressed
+checkpoints/<job>/<task>.json, <task>-<uuid>   newest checkpoint of a task: a pointer, and the file it points to
+receipts/<job>/<task>.json                     proof that a task is done; the first writer wins
 """
 
 import hashlib
-import io
 import json
-import random
-import time
+import logging
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
-
-import urllib3
-from minio import Minio
-from minio.datatypes import Object
-from minio.deleteobjects import DeleteObject
-from minio.error import MinioException, S3Error
-from urllib3.exceptions import HTTPError
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 from dragoman.artifacts import Manifest, PartInfo
-from dragoman.errors import FailedPrecondition, TransientTaskError, Unavailable
-from dragoman.ids import kind_of
+from dragoman.errors import DataLoss, NotFound, SystemTaskError
+from dragoman.folder import file_sha256
+from dragoman.ids import Json, canonical_json, kind_of
 from dragoman.kinds import Part
-from dragoman.manifests import manifest_from_json, manifest_to_json
-from dragoman.stored import StoredArtifact
+from dragoman.manifests import MANIFEST_NAME, check_part_names, manifest_from_json, manifest_to_json
+from dragoman.objects import Listed, Objects
+from dragoman.part_cache import PartCache
+from dragoman.s3 import StoreConfig, StoreUnavailable
+from dragoman.stored_artifact import StoredArtifact
 
-T = TypeVar("T")
-_MULTIPART = 32 << 20
-_MISSING = {"NoSuchKey", "NoSuchBucket", "NotFound", "ResourceNotFound"}
-_DENIED = {"AccessDenied", "SignatureDoesNotMatch", "InvalidAccessKeyId", "UnauthorizedAccess"}
-_AGAIN = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted"}
+__all__ = ["Store", "StoreConfig", "StoreUnavailable", "StoredArtifact", "manifest_key", "part_key"]
 
-
-@dataclass(frozen=True, slots=True)
-class StoreConfig:
-    """Where the store is. `patience` is how long an operation is retried while it is away, in seconds."""
-
-    endpoint: str = "127.0.0.1:8333"
-    access_key: str = field(default="", repr=False)
-    secret_key: str = field(default="", repr=False)
-    bucket: str = "dragoman"
-    secure: bool = False
-    region: str = "us-east-1"
-    patience: float = 45.0
+_LOG = logging.getLogger(__name__)
+_READERS = 8
 
 
 class Store:
-    """Objects and artifacts in one bucket."""
+    """One per process; safe to share between threads. Connects when first used. Every method is safe to repeat."""
 
     def __init__(self, config: StoreConfig) -> None:
         self.config = config
-        self._client = Minio(
-            config.endpoint,
-            access_key=config.access_key or None,
-            secret_key=config.secret_key or None,
-            secure=config.secure,
-            region=config.region,
-            http_client=urllib3.PoolManager(
-                timeout=urllib3.Timeout(connect=5, read=60), maxsize=16, retries=urllib3.Retry(0, redirect=2)
-            ),
-        )
-
-    # ------------------------------------------------------------------- probe
+        self.objects = Objects(config)
+        self._cache = PartCache(config.cache_bytes, config.cache_folder)
+        self._receipts: dict[str, tuple[str, Json]] = {}
 
     def probe(self) -> None:
-        """Makes the bucket if there is none, and proves that conditional writes are honoured.
+        """Makes the bucket if it is missing and proves that conditional puts are honoured.
 
-        Raises Unavailable when the store cannot be reached or refuses us, FailedPrecondition when it ignores
-        `If-None-Match`: two workers could then commit one artifact twice.
+        Raises Unavailable or FailedPrecondition, in words that say what to do.
         """
-        self._ensure_bucket()
-        key = f"probe/{uuid.uuid4().hex}"
-        first, second = self.put_if_absent(key, b"1"), self.put_if_absent(key, b"2")
-        self.delete([key])
-        if not first or second:
-            raise FailedPrecondition(
-                f"the object store at {self.config.endpoint} ignores `If-None-Match: *` on PUT, so commits would not be "
-                "atomic; use MinIO of 2024 or later, SeaweedFS, AWS S3 or another store that honours it"
-            )
+        self.objects.probe()
 
-    def _ensure_bucket(self) -> None:
-        def make() -> None:
-            if self._client.bucket_exists(self.config.bucket):
-                return
-            try:
-                self._client.make_bucket(self.config.bucket)
-            except S3Error as error:
-                if error.code not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
-                    raise
-
-        self._patiently(make)
-
-    # ----------------------------------------------------------------- objects
-
-    def put_file(self, key: str, path: Path) -> tuple[int, str]:
-        """Uploads a file, in parts when it is large. Returns its size in bytes and sha256."""
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-
-        def put() -> None:
-            with path.open("rb") as file:
-                self._client.put_object(self.config.bucket, key, file, size, part_size=_MULTIPART)
-
-        self._patiently(put)
-        return size, sha256
-
-    def put_bytes(self, key: str, data: bytes) -> None:
-        """Writes an object, over whatever is there."""
-        self._patiently(lambda: self._client.put_object(self.config.bucket, key, io.BytesIO(data), len(data)))
-
-    def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Writes an object unless there is one. False when there is."""
-
-        def put() -> bool:
-            try:
-                execute: Any = self._client._execute  # pyright: ignore[reportPrivateUsage]  put_object takes no such header
-                execute("PUT", self.config.bucket, key, body=data, headers={"If-None-Match": "*"})
-            except S3Error as error:
-                if error.code == "PreconditionFailed" or _status(error) == 412:
-                    return False
-                raise
-            return True
-
-        return self._patiently(put)
-
-    def get_bytes(self, key: str) -> bytes | None:
-        """Returns an object, or None when there is none."""
-        return self._patiently(lambda: self._get(key, 0, 0))
-
-    def get_range(self, key: str, offset: int, length: int) -> bytes:
-        """Returns a range of an object with one request. Raises Unavailable when there is no such object."""
-        if length == 0:
-            return b""
-        data = self._patiently(lambda: self._get(key, offset, length))
-        if data is None:
-            raise Unavailable(f"object {key} is gone from the store", reason="OBJECT_MISSING")
-        return data
-
-    def _get(self, key: str, offset: int, length: int) -> bytes | None:
-        response = None
-        try:
-            response = self._client.get_object(self.config.bucket, key, offset=offset, length=length)
-            return response.read()
-        except S3Error as error:
-            if error.code in _MISSING:
-                return None
-            raise
-        finally:
-            if response is not None:
-                response.close()
-                response.release_conn()
-
-    def get_file(self, key: str, path: Path) -> bool:
-        """Streams an object into a file. False when there is no such object."""
-
-        def fetch() -> bool:
-            response = None
-            try:
-                response = self._client.get_object(self.config.bucket, key)
-                with path.open("wb") as file:
-                    for chunk in response.stream(1 << 20):
-                        file.write(chunk)
-                return True
-            except S3Error as error:
-                if error.code in _MISSING:
-                    return False
-                raise
-            finally:
-                if response is not None:
-                    response.close()
-                    response.release_conn()
-
-        return self._patiently(fetch)
-
-    def exists(self, key: str) -> bool:
-        """True when there is an object."""
-
-        def stat() -> bool:
-            try:
-                self._client.stat_object(self.config.bucket, key)
-            except S3Error as error:
-                if error.code in _MISSING or _status(error) == 404:
-                    return False
-                raise
-            return True
-
-        return self._patiently(stat)
-
-    def list(self, prefix: str) -> Sequence[Object]:
-        """Returns what lies under a prefix. For corpora and cleaning only: readers of artifacts trust manifests."""
-        return self._patiently(
-            lambda: [
-                item
-                for item in self._client.list_objects(self.config.bucket, prefix=prefix, recursive=True)
-                if not item.is_dir
-            ]
-        )
-
-    def delete(self, keys: Sequence[str]) -> None:
-        """Removes objects; those that are gone already are no error."""
-        if keys:
-            self._patiently(
-                lambda: [
-                    error
-                    for error in self._client.remove_objects(self.config.bucket, (DeleteObject(k) for k in keys))
-                ]
-            )
-
-    def delete_prefix(self, prefix: str) -> None:
-        """Removes everything under a prefix."""
-        self.delete([str(item.object_name) for item in self.list(prefix)])
-
-    # --------------------------------------------------------------- artifacts
+    # -------------------------------------------------------------- artifacts
 
     def put_part(self, artifact_id: str, part: Part, stage: int, task_index: int) -> PartInfo:
-        """Uploads a part under a key made of its content, so that no other attempt can overwrite it."""
-        path, data = part.path, part.data
-        if path is not None:
-            with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            key, size = _part_key(artifact_id, part.name, sha256), path.stat().st_size
-            self.put_file(key, path)
-        else:
-            assert data is not None, f"part {part.name} has neither path nor data"
+        """Uploads a part that a task made. It belongs to nothing until a manifest lists it."""
+        check_part_names([part.name])
+        metadata: dict[str, Json] = json.loads(canonical_json(dict(part.metadata)))
+        key, size, sha256 = self._upload(artifact_id, part)
+        return PartInfo(part.name, key, size, sha256, part.row_count, metadata, stage, task_index, part.keep)
+
+    def _upload(self, artifact_id: str, part: Part) -> tuple[str, int, str]:
+        if (part.path is None) == (part.data is None):
+            raise SystemTaskError(f"part {part.name!r}: give either a path or data")
+        if part.path is None:
+            data = part.data or b""
             sha256 = hashlib.sha256(data).hexdigest()
-            key, size = _part_key(artifact_id, part.name, sha256), len(data)
-            self.put_bytes(key, data)
-        return PartInfo(
-            part.name, key, size, sha256, part.row_count, part.metadata, stage, task_index, part.keep
-        )
+            key = part_key(artifact_id, part.name, sha256)
+            self.objects.put_bytes(key, data)
+            return key, len(data), sha256
+        key = part_key(artifact_id, part.name, file_sha256(part.path))
+        size, sha256 = self.objects.put_file(key, part.path)
+        if key != part_key(artifact_id, part.name, sha256):
+            raise SystemTaskError(f"{part.path} changed while it was uploaded as {part.name!r}")
+        return key, size, sha256
 
     def commit(self, manifest: Manifest) -> Manifest:
-        """Writes a manifest if there is none, and returns the one that counts: the first."""
-        if self.put_if_absent(_manifest_key(manifest.id), manifest_to_json(manifest)):
-            return manifest
+        """Makes an artifact exist. When it does already, the one that was committed first is returned.
+
+        Raises DataLoss when the store does not hold every part with its size.
+        """
+        check_part_names([part.name for part in manifest.parts])
         committed = self.manifest(manifest.id)
-        assert committed is not None, "a manifest that is there can be read"
+        if committed is None:
+            self._check_parts(manifest)
+            plain = replace(manifest, parts=tuple(replace(part, keep=True) for part in manifest.parts))
+            if self.objects.put_if_absent(manifest_key(manifest.id), manifest_to_json(plain)):
+                return plain
+            committed = self.manifest(manifest.id)
+        if committed is None:
+            raise DataLoss(f"the manifest of {manifest.id} was removed while it was committed; submit the job again")
+        if [p.sha256 for p in committed.parts] != [p.sha256 for p in manifest.parts]:
+            _LOG.warning("%s was committed before with other bytes; those stay", manifest.id)
         return committed
 
+    def _check_parts(self, manifest: Manifest) -> None:
+        stored = {listed.key: listed.size_bytes for listed in self.objects.list(_prefix(manifest.id))}
+        for part in manifest.parts:
+            if stored.get(part.key) != part.size_bytes:
+                raise DataLoss(
+                    f"{manifest.id} cannot be committed: part {part.name!r} should be {part.size_bytes} bytes at "
+                    f"{part.key}, the store has {stored.get(part.key, 'no such object')}; retry the job"
+                )
+
     def manifest(self, artifact_id: str) -> Manifest | None:
-        """Returns a committed manifest, or None."""
-        data = self.get_bytes(_manifest_key(artifact_id))
+        """Returns a committed artifact's manifest, or None when there is none."""
+        data = self.objects.get_bytes(manifest_key(artifact_id))
         return None if data is None else manifest_from_json(data)
 
     def artifact(self, artifact_id: str) -> StoredArtifact:
-        """Opens a committed artifact. Raises Unavailable when it is not committed."""
+        """Returns a reader of a committed artifact. Raises NotFound when it is not committed."""
         manifest = self.manifest(artifact_id)
         if manifest is None:
-            raise Unavailable(f"artifact {artifact_id} is not committed", reason="NOT_COMMITTED")
-        return StoredArtifact(self, manifest)
+            raise NotFound(
+                f"there is no committed artifact {artifact_id}; `dragoman jobs` shows what there is",
+                reason="UNKNOWN_ARTIFACT",
+            )
+        return StoredArtifact(manifest, self.objects, self._cache)
 
     def uncommitted(self, artifact_id: str, parts: Sequence[PartInfo]) -> StoredArtifact:
-        """Opens the parts that a job's own earlier tasks made."""
-        return StoredArtifact(self, Manifest(artifact_id, kind_of(artifact_id), 0, {}, {}, parts, {}))
+        """Returns a reader of parts that no manifest lists yet, under a draft of one."""
+        draft = Manifest(artifact_id, kind_of(artifact_id), 0, {}, {}, tuple(parts), {})
+        return StoredArtifact(draft, self.objects, self._cache)
 
-    def sweep(self, artifact_id: str, manifest: Manifest) -> None:
-        """Removes what lies beside a committed artifact and is not listed by its manifest."""
-        kept = {part.key for part in manifest.parts} | {_manifest_key(artifact_id)}
-        self.delete([str(o.object_name) for o in self.list(f"{_folder(artifact_id)}/") if o.object_name not in kept])
+    def sweep(self, artifact_id: str, manifest: Manifest | None) -> int:
+        """Removes what lies under an artifact and its committed manifest does not list; returns how many objects.
 
-    # ------------------------------------------------- receipts and checkpoints
+        With None, everything is removed, unless a manifest has been committed after all: then that one counts.
+        """
+        manifest = manifest or self.manifest(artifact_id)
+        kept = {manifest_key(artifact_id), *(part.key for part in manifest.parts)} if manifest else set[str]()
+        prefix = _prefix(artifact_id)
+        self.objects.abort_uploads(prefix)
+        stray = [listed.key for listed in self.objects.list(prefix) if listed.key not in kept]
+        self.objects.delete(stray)
+        return len(stray)
 
-    def put_receipt(self, job_id: str, task_id: str, receipt: object) -> bool:
-        """Notes that a task is done. The first note counts; False when there was one."""
-        return self.put_if_absent(f"receipts/{job_id}/{task_id}.json", json.dumps(receipt, sort_keys=True).encode())
-
-    def list_receipts(self, job_id: str) -> Sequence[Any]:
-        """Returns all receipts of a job."""
-        found = [self.get_bytes(str(item.object_name)) for item in self.list(f"receipts/{job_id}/")]
-        return [json.loads(data) for data in found if data is not None]
-
-    def delete_receipts(self, job_id: str) -> None:
-        """Forgets the receipts of a committed job."""
-        self.delete_prefix(f"receipts/{job_id}/")
+    # ------------------------------------------------------------ checkpoints
 
     def put_checkpoint(self, job_id: str, task_id: str, path: Path) -> None:
-        """Keeps a task's newest checkpoint; one object, so that it is whole or not there."""
-        self.put_file(f"checkpoints/{job_id}/{task_id}", path)
+        """Stores the state a task can resume from. File first, then the pointer to it, then the old file goes."""
+        pointer = f"checkpoints/{job_id}/{task_id}.json"
+        old = self.objects.get_bytes(pointer)
+        key = f"checkpoints/{job_id}/{task_id}-{uuid.uuid4().hex}"
+        size, sha256 = self.objects.put_file(key, path)
+        body: dict[str, Json] = {"key": key, "size_bytes": size, "sha256": sha256, "suffix": path.suffix}
+        self.objects.put_bytes(pointer, canonical_json(body))
+        if old is not None:
+            self.objects.delete([json.loads(old)["key"]])
 
     def get_checkpoint(self, job_id: str, task_id: str, folder: Path) -> Path | None:
-        """Returns a local copy of a task's newest checkpoint, or None."""
-        path = folder / f"checkpoint-{task_id}"
-        return path if self.get_file(f"checkpoints/{job_id}/{task_id}", path) else None
+        """Returns a local copy of a task's newest checkpoint, or None: then the task starts from the beginning."""
+        for _ in range(2):  # a pointer may be replaced, and its file removed, between the two reads
+            pointer = self.objects.get_bytes(f"checkpoints/{job_id}/{task_id}.json")
+            if pointer is None:
+                return None
+            wanted = json.loads(pointer)
+            path = folder / f"checkpoint{wanted['suffix']}"
+            if self.objects.get_file(wanted["key"], path) == (wanted["size_bytes"], wanted["sha256"]):
+                return path
+            path.unlink(missing_ok=True)
+        _LOG.warning("checkpoint of %s %s is lost; the task starts from the beginning", job_id, task_id)
+        return None
 
     def delete_checkpoints(self, job_id: str) -> None:
-        """Forgets the checkpoints of a committed job."""
-        self.delete_prefix(f"checkpoints/{job_id}/")
+        """Removes every checkpoint of a job."""
+        self._delete_under(f"checkpoints/{job_id}/")
 
-    # ---------------------------------------------------------------- patience
+    # --------------------------------------------------------------- receipts
 
-    def _patiently(self, operation: Callable[[], T]) -> T:
-        """Runs an operation that is safe to repeat, with jitter, while the store is away.
+    def put_receipt(self, job_id: str, task_id: str, value: Json) -> bool:
+        """Records what a task made; returns False when it was recorded before, and leaves that as it is."""
+        return self.objects.put_if_absent(_receipt_key(job_id, task_id), canonical_json(value))
 
-        Raises TransientTaskError when it stays away, Unavailable when it refuses our credentials.
-        """
-        started = time.monotonic()
-        for pause in _pauses():
-            try:
-                return operation()
-            except S3Error as error:
-                if error.code in _DENIED:
-                    raise Unavailable(
-                        f"the object store at {self.config.endpoint} refuses our credentials ({error.code}); "
-                        "set DRAGOMAN_S3_ACCESS_KEY and DRAGOMAN_S3_SECRET_KEY"
-                    ) from error
-                if error.code not in _AGAIN and (_status(error) or 0) < 500 and _status(error) != 409:
-                    raise
-                cause: Exception = error
-            except (HTTPError, MinioException, OSError) as error:
-                cause = error
-            if time.monotonic() - started > self.config.patience:
-                raise TransientTaskError(
-                    f"the object store at {self.config.endpoint} cannot be reached ({_short(cause)}); start it, or set "
-                    "DRAGOMAN_S3_ENDPOINT",
-                    reason="STORE_UNAVAILABLE",
-                ) from cause
-            time.sleep(pause)
-        raise AssertionError("unreachable")
+    def get_receipt(self, job_id: str, task_id: str) -> Json:
+        """Returns a task's receipt, or None when it is not done."""
+        data = self.objects.get_bytes(_receipt_key(job_id, task_id))
+        return None if data is None else json.loads(data)
 
+    def list_receipts(self, job_id: str) -> list[Json]:
+        """Returns the receipts of a job's tasks, in no particular order."""
+        listed = self.objects.list(f"receipts/{job_id}/")
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="receipts") as pool:
+            return [value for value in pool.map(self._receipt, listed) if value is not None]
 
-def _pauses() -> Iterator[float]:
-    base = 0.1
-    while True:
-        yield random.uniform(0.5, 1.0) * base
-        base = min(3.0, base * 2)
+    def _receipt(self, listed: Listed) -> Json:
+        """Reads a receipt once per process: a stage of ten thousand tasks lists those of the stage before as often."""
+        known = self._receipts.get(listed.key)
+        if known is not None and known[0] == listed.version:
+            return known[1]
+        data = self.objects.get_bytes(listed.key)
+        if data is None:
+            return None
+        value = json.loads(data)
+        self._receipts[listed.key] = (listed.version, value)
+        return value
 
+    def delete_receipts(self, job_id: str) -> None:
+        """Removes every receipt of a job."""
+        self._delete_under(f"receipts/{job_id}/")
+        for key in [key for key in self._receipts if key.startswith(f"receipts/{job_id}/")]:
+            del self._receipts[key]
 
-def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error)[:200]}"
+    def _delete_under(self, prefix: str) -> None:
+        self.objects.abort_uploads(prefix)
+        self.objects.delete([listed.key for listed in self.objects.list(prefix)])
 
 
-def _status(error: S3Error) -> int | None:
-    response: Any = getattr(error, "response", None) or getattr(error, "_response", None)
-    return getattr(response, "status", None)
+def part_key(artifact_id: str, name: str, sha256: str) -> str:
+    """Returns a part's object key: `artifacts/<kind>/<id>/<stem>-<sha16>.<ext>`."""
+    path = PurePosixPath(name)
+    return f"{_prefix(artifact_id)}{path.with_name(f'{path.stem}-{sha256[:16]}{path.suffix}')}"
 
 
-def _folder(artifact_id: str) -> str:
-    return f"artifacts/{kind_of(artifact_id)}/{artifact_id}"
+def manifest_key(artifact_id: str) -> str:
+    """Returns the object key of an artifact's manifest."""
+    return f"{_prefix(artifact_id)}{MANIFEST_NAME}"
 
 
-def _manifest_key(artifact_id: str) -> str:
-    return f"{_folder(artifact_id)}/manifest.json"
+def _prefix(artifact_id: str) -> str:
+    return f"artifacts/{kind_of(artifact_id)}/{artifact_id}/"
 
 
-def _part_key(artifact_id: str, name: str, sha256: str) -> str:
-    stem, dot, extension = name.rpartition(".")
-    return f"{_folder(artifact_id)}/{stem if dot else name}-{sha256[:16]}{dot}{extension if dot else ''}"
+def _receipt_key(job_id: str, task_id: str) -> str:
+    return f"receipts/{job_id}/{task_id}.json"
