@@ -1,0 +1,143 @@
+"""The client for code without an event loop: the same verbs, run on a private loop."""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Coroutine, Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from google.protobuf.message import Message
+
+from dragoman.artifacts import Manifest
+from dragoman.client._addresses import Addresses
+from dragoman.client._async import AsyncClient
+from dragoman.client._download import Report
+from dragoman.client._records import LineageNode, ServerInfo
+from dragoman.errors import DragomanError
+from dragoman.jobs import DeadLetter, JobEvent, JobRecord, JobState
+from dragoman.pipeline import Pipeline
+
+T = TypeVar("T")
+
+
+class _LoopThread:
+    """One event loop in one thread for all clients: grpc.aio does not like to live in several loops."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine and returns its result; an interrupt cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._running())
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                future.cancel()
+                concurrent.futures.wait([future], timeout=2)
+            raise
+
+    def _running(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="dragoman-client", daemon=True).start()
+            return self._loop
+
+
+_THREAD = _LoopThread()
+
+
+class Client:
+    """Talks to the services. Use it as `with Client() as client:`. See AsyncClient for each verb and its errors."""
+
+    def __init__(
+        self,
+        addresses: Mapping[str, str] | Addresses | None = None,
+        *,
+        home: Path | None = None,
+        timeout: float = 60.0,
+        patience: float = 30.0,
+    ) -> None:
+        self._async = AsyncClient(addresses, home=home, timeout=timeout, patience=patience)
+        self.addresses = self._async.addresses
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        _THREAD.run(self._async.close())
+
+    def submit(self, kind: str, spec: Mapping[str, Any] | Message, request_id: str = "") -> JobRecord:
+        """Submits a job; see AsyncClient.submit."""
+        return _THREAD.run(self._async.submit(kind, spec, request_id))
+
+    def submit_pipeline(self, pipeline: Pipeline) -> dict[str, JobRecord]:
+        """Submits every job of a pipeline; see AsyncClient.submit_pipeline."""
+        return _THREAD.run(self._async.submit_pipeline(pipeline))
+
+    def get(self, job_id: str) -> JobRecord:
+        """Returns a job."""
+        return _THREAD.run(self._async.get(job_id))
+
+    def list(
+        self,
+        kinds: Sequence[str] = (),
+        states: Sequence[JobState] = (),
+        *,
+        created_after: float = 0.0,
+        limit: int = 100,
+    ) -> Sequence[JobRecord]:
+        """Returns jobs, newest first; 0 as limit means all."""
+        return _THREAD.run(self._async.list(kinds, states, created_after=created_after, limit=limit))
+
+    def watch(self, job_ids: Sequence[str] = (), *, cursor: int = 0, follow: bool = False) -> Generator[JobEvent]:
+        """Yields events after a cursor; see AsyncClient.watch."""
+        events = self._async.watch(job_ids, cursor=cursor, follow=follow)
+
+        async def step() -> JobEvent | None:
+            return await anext(events, None)
+
+        try:
+            while (event := _THREAD.run(step())) is not None:
+                yield event
+        finally:
+            _THREAD.run(events.aclose())
+
+    def wait(self, job_id: str, timeout: float | None = None) -> JobRecord:
+        """Returns the job once it is terminal, or as it is after `timeout` seconds."""
+        return _THREAD.run(self._async.wait(job_id, timeout))
+
+    def cancel(self, job_id: str) -> JobRecord:
+        """Asks for cancellation."""
+        return _THREAD.run(self._async.cancel(job_id))
+
+    def retry(self, job_id: str) -> JobRecord:
+        """Queues a failed or cancelled job again."""
+        return _THREAD.run(self._async.retry(job_id))
+
+    def manifest(self, artifact_id: str) -> Manifest:
+        """Returns the manifest of a committed artifact."""
+        return _THREAD.run(self._async.manifest(artifact_id))
+
+    def download(self, artifact_id: str, folder: Path | str, report: Report | None = None) -> Path:
+        """Fetches an artifact into `<folder>/<artifact_id>`; see AsyncClient.download."""
+        return _THREAD.run(self._async.download(artifact_id, folder, report))
+
+    def lineage(self, artifact_id: str) -> Sequence[LineageNode]:
+        """Returns the artifact and everything it was made from."""
+        return _THREAD.run(self._async.lineage(artifact_id))
+
+    def server_info(self) -> Mapping[str, ServerInfo | DragomanError]:
+        """Returns what each known server says of itself, or why it does not."""
+        return _THREAD.run(self._async.server_info())
+
+    def dead_letters(self, job_id: str = "", limit: int = 50) -> Sequence[DeadLetter]:
+        """Returns tasks that were given up, newest first."""
+        return _THREAD.run(self._async.dead_letters(job_id, limit))
