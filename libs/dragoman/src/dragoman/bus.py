@@ -102,7 +102,13 @@ class Bus:
             self.closed.set()
 
         async def disturbed(error: Exception) -> None:
-            _LOG.warning("nats: %s", str(error) or type(error).__name__)
+            _LOG.debug("nats: %s", str(error) or type(error).__name__)
+
+        async def away() -> None:
+            _LOG.warning("nats at %s is away; trying again until it is back", self.config.url)
+
+        async def back() -> None:
+            _LOG.info("nats at %s is back", self.config.url)
 
         credentials = {"user": self.config.user, "password": self.config.password} if self.config.user else {}
         return await nats.connect(
@@ -113,6 +119,8 @@ class Bus:
             connect_timeout=5,
             closed_cb=closed,
             error_cb=disturbed,
+            disconnected_cb=away,
+            reconnected_cb=back,
             **credentials,
         )
 
@@ -306,7 +314,7 @@ class Bus:
     async def reader(
         self, stream: str, filters: Sequence[str], after: int, *, last_per_subject: bool = False
     ) -> JetStreamContext.PullSubscription:
-        """An ephemeral consumer of a log or bucket from the message after sequence `after`; needs no acknowledgements."""
+        """An ephemeral consumer of a log or bucket after sequence `after`; needs no acknowledgements."""
         config = ConsumerConfig(
             ack_policy=AckPolicy.NONE,
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE if after else DeliverPolicy.ALL,

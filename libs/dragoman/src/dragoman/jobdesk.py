@@ -22,7 +22,6 @@ from dragoman.kinds import AnyKind, Spec
 from dragoman.ledger import Ledger, progress_of
 from dragoman.planner import Planner
 from dragoman.records import DEAD_LETTER
-
 from dragoman.rpc.invalid import invalid_spec
 from dragoman.rpc.wire import event_from_bytes
 from dragoman.store import Store
@@ -36,7 +35,13 @@ class JobDesk:
     """Implements `dragoman.desk.Desk`."""
 
     def __init__(
-        self, service: str, kinds: Mapping[str, AnyKind], bus: Bus, ledger: Ledger, planner: Planner, store: Store,
+        self,
+        service: str,
+        kinds: Mapping[str, AnyKind],
+        bus: Bus,
+        ledger: Ledger,
+        planner: Planner,
+        store: Store,
         index: JobIndex,
     ) -> None:
         self._service = service
@@ -82,8 +87,14 @@ class JobDesk:
     ) -> JobRecord:
         missing = tuple(sorted({info.id for info in infos.values() if info.manifest is None}))
         return JobRecord(
-            artifact_id(kind.name, kind.version, spec), kind.name, self._service, JobState.WAITING, spec, inputs,
-            waiting_for=missing, create_time=time.time(),
+            artifact_id(kind.name, kind.version, spec),
+            kind.name,
+            self._service,
+            JobState.WAITING,
+            spec,
+            inputs,
+            waiting_for=missing,
+            create_time=time.time(),
         )
 
     async def _record_job(self, record: JobRecord) -> tuple[JobRecord, bool]:
@@ -92,8 +103,13 @@ class JobDesk:
             return await self.get(record.id), False
         manifest = await asyncio.to_thread(self._store.manifest, record.id)
         if manifest is not None:
-            done = replace(record, state=JobState.SUCCEEDED, waiting_for=(), end_time=time.time(),
-                           failed_count=manifest.failed_count)
+            done = replace(
+                record,
+                state=JobState.SUCCEEDED,
+                waiting_for=(),
+                end_time=time.time(),
+                failed_count=manifest.failed_count,
+            )
             created = await self._ledger.create(done)
             if created is not None:
                 await self._ledger.announce(created, EventType.COMMITTED, once="committed")
@@ -186,7 +202,7 @@ class JobDesk:
             while True:
                 messages = await reader.fetch(200, timeout=0.5)
                 letters += [DEAD_LETTER.load(message.data) for message in messages]
-        except (nats.errors.TimeoutError, asyncio.TimeoutError):
+        except (TimeoutError, nats.errors.TimeoutError):
             return letters[::-1][:page_size]
         finally:
             await _leave(reader)
@@ -209,7 +225,7 @@ async def _events(reader: object, until_quiet: bool = False) -> AsyncIterator[Jo
     while True:
         try:
             messages = await reader.fetch(200, timeout=0.5)  # pyright: ignore
-        except (nats.errors.TimeoutError, asyncio.TimeoutError):
+        except (TimeoutError, nats.errors.TimeoutError):
             if until_quiet:
                 return
             yield None

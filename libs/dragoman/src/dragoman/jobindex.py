@@ -40,7 +40,7 @@ class JobIndex:
             while True:
                 try:
                     messages = await reader.fetch(_BATCH, timeout=1)
-                except (nats.errors.TimeoutError, asyncio.TimeoutError):
+                except (TimeoutError, nats.errors.TimeoutError):
                     return
                 for message in messages:
                     sequence = message.metadata.sequence.stream

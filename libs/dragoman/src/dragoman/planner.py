@@ -34,7 +34,12 @@ class Planner:
     """Plans and completes the jobs of one service."""
 
     def __init__(
-        self, service: str, kinds: Mapping[str, AnyKind], ledger: Ledger, bus: Bus, store: Store,
+        self,
+        service: str,
+        kinds: Mapping[str, AnyKind],
+        ledger: Ledger,
+        bus: Bus,
+        store: Store,
         software: Mapping[str, str],
     ) -> None:
         self._service = service
@@ -158,7 +163,9 @@ class Planner:
             at = record.stage_index
             record = await self._ledger.change(
                 job_id,
-                lambda r, at=at: replace(r, stage_index=at + 1) if r.stage_index == at and not r.state.terminal else None,
+                lambda r, at=at: (
+                    replace(r, stage_index=at + 1) if r.stage_index == at and not r.state.terminal else None
+                ),
             )
             await self._publish_stage(record, await self._plan_again(record))
 
@@ -168,8 +175,12 @@ class Planner:
 
     async def _finish(self, record: JobRecord) -> None:
         receipts = await self._receipts(record.id)
-        parts = [part for n, s in enumerate(record.stages) for i in range(s.task_count)
-                 for part in receipts[f"{n}-{i}"].parts]
+        parts = [
+            part
+            for n, s in enumerate(record.stages)
+            for i in range(s.task_count)
+            for part in receipts[f"{n}-{i}"].parts
+        ]
         infos, _ = await self.input_infos(record.inputs)
         kind = self._kinds[record.kind]
         try:
@@ -178,8 +189,16 @@ class Planner:
             await self.fail(record, Failure(error.reason, error.message, FailureClass.USER))
             return
         manifest = Manifest(
-            record.id, record.kind, kind.version, record.spec, record.inputs, [p for p in parts if p.keep],
-            summary.statistics, summary.failed_count, datetime.now(UTC).isoformat(timespec="seconds"), self._software,
+            record.id,
+            record.kind,
+            kind.version,
+            record.spec,
+            record.inputs,
+            [p for p in parts if p.keep],
+            summary.statistics,
+            summary.failed_count,
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            self._software,
         )
         committed = await asyncio.to_thread(self._store.commit, manifest)
         await self.succeed(record.id, committed)
@@ -199,12 +218,20 @@ class Planner:
         return record
 
     async def tidy(self, record: JobRecord, manifest: Manifest) -> None:
-        """Removes what a committed artifact no longer needs: intermediates, checkpoints, receipts, attempts."""
-        await self._bus.purge(self._bus.stream("TASKS"), self._job_subject(record))
+        """Removes what a committed artifact no longer needs: intermediates, checkpoints, receipts, attempts.
+
+        The last task's message is acknowledged after it, so that a crash in the middle is made good.
+        """
         await self._ledger.forget_attempts(record.id)
         await asyncio.to_thread(self._store.sweep, record.id, manifest)
         await asyncio.to_thread(self._store.delete_checkpoints, record.id)
         await asyncio.to_thread(self._store.delete_receipts, record.id)
+
+    async def tidy_again(self, record: JobRecord) -> None:
+        """Tidies up after a job whose last task was delivered once more."""
+        manifest = await asyncio.to_thread(self._store.manifest, record.id)
+        if manifest is not None:
+            await self.tidy(record, manifest)
 
     # ----------------------------------------------------------------- endings
 
@@ -223,8 +250,9 @@ class Planner:
         if changed.state is not JobState.FAILED:
             return
         await self._bus.purge(self._bus.stream("TASKS"), self._job_subject(record))
-        await self._ledger.announce(changed, EventType.FAILED, task_id=failure.task_id, failure=failure,
-                                    once=f"failed-{changed.end_time}")
+        await self._ledger.announce(
+            changed, EventType.FAILED, task_id=failure.task_id, failure=failure, once=f"failed-{changed.end_time}"
+        )
 
     async def cancel(self, job_id: str) -> JobRecord:
         """Asks for cancellation; the job is CANCELLED at once when nothing of it runs."""
@@ -261,8 +289,15 @@ class Planner:
         """Queues a FAILED or CANCELLED job again; parts that are done stay done."""
 
         def step(r: JobRecord) -> JobRecord | None:
-            return r.to(JobState.WAITING, retry_count=r.retry_count + 1, failure=None, end_time=0.0, start_time=0.0,
-                        stages=(), stage_index=0)
+            return r.to(
+                JobState.WAITING,
+                retry_count=r.retry_count + 1,
+                failure=None,
+                end_time=0.0,
+                start_time=0.0,
+                stages=(),
+                stage_index=0,
+            )
 
         record = await self._ledger.get(job_id)
         if record.state is JobState.WAITING:
@@ -313,8 +348,11 @@ class Planner:
             await self.advance(record.id)
             return
         queued = await self._bus.queued(self.task_subject(record, record.stage_index, "*"))
-        lost = [i for i in range(stage.task_count)
-                if i not in stage.done and self.task_subject(record, record.stage_index, i) not in queued]
+        lost = [
+            i
+            for i in range(stage.task_count)
+            if i not in stage.done and self.task_subject(record, record.stage_index, i) not in queued
+        ]
         if not lost:
             return
         newest = await self._ledger.get(record.id)

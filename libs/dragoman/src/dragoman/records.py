@@ -8,7 +8,6 @@ from pydantic import TypeAdapter
 from dragoman.artifacts import PartInfo
 from dragoman.jobs import DeadLetter, Failure, JobProgress, JobRecord
 
-
 T = TypeVar("T")
 
 

@@ -22,6 +22,7 @@ from dragoman.jobdesk import JobDesk
 from dragoman.jobindex import JobIndex
 from dragoman.kinds import AnyKind
 from dragoman.ledger import Ledger
+from dragoman.metrics import METRICS, serve_metrics
 from dragoman.planner import Planner
 from dragoman.settings import Settings
 from dragoman.store import Store
@@ -68,7 +69,7 @@ def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> in
     parser = argparse.ArgumentParser(prog=f"python -m {definition.package}", description=__doc__)
     parser.add_argument("command", nargs="?", choices=["serve", "work", "tasks"], help="default: serve and work")
     command: str | None = parser.parse_args(arguments).command
-    from dragoman.logs import configure_logging
+    from dragoman.telemetry import configure_logging
 
     try:
         settings = Settings.from_env(os.environ, definition.name)
@@ -114,6 +115,9 @@ async def _assemble(definition: ServiceDefinition, settings: Settings) -> _Parts
 
 
 async def _run(definition: ServiceDefinition, settings: Settings, serve: bool, work: bool) -> int:
+    if settings.metrics_address:
+        host, _, port = settings.metrics_address.rpartition(":")
+        serve_metrics(int(port), host or "127.0.0.1")
     parts = await _assemble(definition, settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -149,21 +153,41 @@ async def _serve(parts: _Parts, stop: asyncio.Event) -> None:
         asyncio.create_task(mend_regularly(name, bus, parts.index, parts.planner, settings.mend_every)),
     ]
     info = ServerInfo(
-        service=name, kinds=parts.kinds, software=definition.software, capabilities=definition.capabilities,
+        service=name,
+        kinds=parts.kinds,
+        software=definition.software,
+        capabilities=definition.capabilities,
         max_attempts=settings.worker.max_attempts,
     )
     try:
         await serve(
-            settings.grpc_address, desk, parts.store, info, definition.add_servicers, definition.service_names, stop
+            settings.grpc_address,
+            desk,
+            parts.store,
+            info,
+            definition.add_servicers,
+            definition.service_names,
+            stop,
+            observe=_observe_call,
         )
     finally:
         for task in loops:
             task.cancel()
 
 
+def _observe_call(method: str, code: str, seconds: float) -> None:
+    METRICS.grpc_requests.labels(method, code).inc()
+    METRICS.grpc_seconds.labels(method, code).observe(seconds)
+
+
 async def _work(parts: _Parts, stop: asyncio.Event) -> None:
     worker = Worker(
-        parts.definition.name, parts.definition.package, parts.kinds, parts.bus, parts.ledger, parts.planner,
+        parts.definition.name,
+        parts.definition.package,
+        parts.kinds,
+        parts.bus,
+        parts.ledger,
+        parts.planner,
         parts.settings.worker,
     )
     running = asyncio.create_task(worker.run())

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import logging
+from collections import Counter
+from collections.abc import Mapping
 
 import nats.errors
 import nats.js.errors
@@ -11,8 +13,9 @@ from nats.aio.msg import Msg
 from dragoman.bus import Bus
 from dragoman.errors import DragomanError
 from dragoman.jobindex import JobIndex
-from dragoman.jobs import EventType
+from dragoman.jobs import EventType, JobRecord, JobState
 from dragoman.ledger import Ledger
+from dragoman.metrics import METRICS
 from dragoman.planner import Planner
 
 _LOG = logging.getLogger(__name__)
@@ -21,7 +24,7 @@ _TROUBLE = (DragomanError, nats.errors.Error, nats.js.errors.Error, ConnectionEr
 
 
 async def wake_on_events(service: str, bus: Bus, ledger: Ledger, planner: Planner) -> None:
-    """Examines the jobs that wait for whatever was just committed, failed, cancelled or retried. Runs until cancelled."""
+    """Examines the jobs that wait for what was just committed, failed, cancelled or retried. Runs until cancelled."""
     filters = [bus.subject("events", "*", "*", type_.value) for type_ in _WAKING]
     consumer = await bus.log_consumer("EVENTS", f"planner-{service}", filters)
     while True:
@@ -29,7 +32,7 @@ async def wake_on_events(service: str, bus: Bus, ledger: Ledger, planner: Planne
             for message in await consumer.fetch(50, timeout=2):
                 await _wake(message, ledger, planner)
                 await message.ack()
-        except (nats.errors.TimeoutError, asyncio.TimeoutError):
+        except (TimeoutError, nats.errors.TimeoutError):
             continue
         except nats.js.errors.NotFoundError:
             await bus.bootstrap()
@@ -55,6 +58,7 @@ async def mend_regularly(service: str, bus: Bus, index: JobIndex, planner: Plann
         try:
             await _free_exhausted(service, bus)
             jobs = await index.refresh()
+            _count_by_state(service, jobs)
             open_jobs = {id_: job for id_, job in jobs.items() if job.service == service and not job.state.terminal}
             for job_id, job in open_jobs.items():
                 if before.get(job_id) == job.revision:
@@ -62,6 +66,13 @@ async def mend_regularly(service: str, bus: Bus, index: JobIndex, planner: Plann
             before = {id_: job.revision for id_, job in open_jobs.items()}
         except _TROUBLE as error:
             _LOG.warning("could not look for lost work: %s", error or type(error).__name__)
+
+
+def _count_by_state(service: str, jobs: Mapping[str, JobRecord]) -> None:
+    counts = Counter((job.kind, job.state) for job in jobs.values() if job.service == service)
+    for kind in {kind for kind, _ in counts}:
+        for state in JobState:
+            METRICS.jobs.labels(service, kind, state.value).set(counts[kind, state])
 
 
 async def _free_exhausted(service: str, bus: Bus) -> None:
@@ -73,7 +84,7 @@ async def _free_exhausted(service: str, bus: Bus) -> None:
     consumer = await bus.log_consumer("ADVISORIES", f"exhausted-{service}", [subject])
     try:
         messages = await consumer.fetch(50, timeout=0.2)
-    except (nats.errors.TimeoutError, asyncio.TimeoutError):
+    except (TimeoutError, nats.errors.TimeoutError):
         return
     for message in messages:
         sequence = json.loads(message.data)["stream_seq"]

@@ -1,4 +1,4 @@
-"""What runs inside a worker's child process: one job kind's `run`, with uploads, checkpoints and a way to be stopped."""
+"""What runs inside a worker's child process: one job kind's `run`, with uploads and checkpoints."""
 
 import ctypes
 import os
@@ -8,15 +8,17 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from dragoman.artifacts import PartInfo
 from dragoman.errors import DragomanError, FailureClass, TaskError, Unavailable
 from dragoman.kinds import AnyKind, Checkpoint, Context, Part, Progress, Task
+from dragoman.metrics import METRICS
 from dragoman.records import RECEIPT
 from dragoman.store import Store
-from dragoman.logs import task_logging
+from dragoman.telemetry import task_logging
 from dragoman.worker.messages import RUN, SAID, Run, Said
 
 _PR_SET_PDEATHSIG = 1
@@ -99,7 +101,7 @@ def _earlier_parts(run: Run, store: Store) -> Mapping[int, Sequence[PartInfo]]:
 
 
 def _say(answers: BinaryIO, said: Said) -> None:
-    answers.write(SAID.dump(said) + b"\n")
+    answers.write(SAID.dump(replace(said, counted=METRICS.drain())) + b"\n")
     answers.flush()
 
 

@@ -23,7 +23,8 @@ from dragoman.kinds import AnyKind
 from dragoman.ledger import Ledger
 from dragoman.planner import Planner
 from dragoman.records import Attempts, Receipt
-from dragoman.logs import task_logging
+from dragoman.telemetry import task_logging
+from dragoman.worker import observe
 from dragoman.worker.machine import MachineLock
 from dragoman.worker.messages import Run
 from dragoman.worker.subprocess import Child
@@ -65,7 +66,13 @@ class Worker:
     """Does the tasks of one service until it is told to stop."""
 
     def __init__(
-        self, service: str, package: str, kinds: Mapping[str, AnyKind], bus: Bus, ledger: Ledger, planner: Planner,
+        self,
+        service: str,
+        package: str,
+        kinds: Mapping[str, AnyKind],
+        bus: Bus,
+        ledger: Ledger,
+        planner: Planner,
         config: WorkerConfig,
     ) -> None:
         self._service = service
@@ -106,7 +113,7 @@ class Worker:
     async def _fetch(self, consumer: JetStreamContext.PullSubscription) -> Msg | None:
         try:
             return (await consumer.fetch(1, timeout=2))[0]
-        except (nats.errors.TimeoutError, asyncio.TimeoutError):
+        except (TimeoutError, nats.errors.TimeoutError):
             return None
         except nats.js.errors.NotFoundError:
             await self._bus.bootstrap()
@@ -128,10 +135,17 @@ class Worker:
                 await self._settle_unwanted(message, record)
                 return
             run = Run(
-                record.id, record.kind, dict(record.spec), dict(record.inputs), body["stage"], body["index"],
-                body["payload"], [s.task_count for s in record.stages],
+                record.id,
+                record.kind,
+                dict(record.spec),
+                dict(record.inputs),
+                body["stage"],
+                body["index"],
+                body["payload"],
+                [s.task_count for s in record.stages],
             )
             attempts = await self._ledger.attempts(record.id, task_id)
+            observe.fetched(self._service, record.kind, message, attempts.started)
             await self._attempt(Assignment(message, record, task_id, run, attempts), child, owner)
 
     def _wanted(self, record: JobRecord, stage: int, index: int) -> bool:
@@ -147,6 +161,8 @@ class Worker:
             await self._planner.advance(record.id)
         if record is not None and record.state is JobState.CANCELLING:
             await self._planner.confirm_cancelled(record.id)
+        if record is not None and record.state is JobState.SUCCEEDED:
+            await self._planner.tidy_again(record)
         await acknowledge(message)
 
     async def _attempt(self, work: Assignment, child: Child, owner: str) -> None:
@@ -156,10 +172,14 @@ class Worker:
         attempts = replace(work.attempts, started=work.attempts.started + 1)
         await self._ledger.record_attempts(work.record.id, work.task_id, attempts)
         work = replace(work, attempts=attempts)
+        observe.started(work.record, work.run.stage)
+        began = time.monotonic()
         watch = TaskWatch(work.record, work.task_id, attempts.started, owner, work.message, self._bus, self._ledger)
         async with watch.lease():
             await self._start_job(work)
             outcome = await self._compute(work, child, watch)
+        observe.alive(self._service, 0.0)
+        observe.ended(work.record, work.run.stage, outcome.type, outcome.failure, time.monotonic() - began)
         if not _healthy(outcome):
             await child.kill()
         await self._settle(work, outcome)
@@ -212,8 +232,10 @@ class Worker:
         await self._ledger.announce(record, EventType.TASK_FAILED, task_id=work.task_id, failure=failure)
         _LOG.warning("attempt %d failed: %s", failure.attempt_count, failure.message)
         transient = failure.failure_class is FailureClass.TRANSIENT
-        spent = work.attempts.transient + 1 >= self._config.max_transient if transient else (
-            work.attempts.started >= self._config.max_attempts
+        spent = (
+            work.attempts.transient + 1 >= self._config.max_transient
+            if transient
+            else (work.attempts.started >= self._config.max_attempts)
         )
         if failure.failure_class is FailureClass.USER or spent:
             await self._give_up(work, failure)
@@ -232,16 +254,17 @@ class Worker:
         await self._ledger.record_attempts(work.record.id, work.task_id, attempts)
 
     async def _give_up(self, work: Assignment, failure: Failure) -> None:
+        observe.buried(work.record, failure)
         await self._ledger.bury(work.record, failure)
         await self._planner.fail(work.record, failure)
         await work.message.term()
 
 
 async def acknowledge(message: Msg) -> None:
-    """Acknowledges and waits for the server to know it. A server that is away redelivers, and the task is found done."""
+    """Acknowledges and waits until the server knows. One that is away delivers again, and the task is found done."""
     try:
         await message.ack_sync(timeout=5)
-    except (nats.errors.Error, nats.js.errors.Error, asyncio.TimeoutError, ConnectionError) as error:
+    except (TimeoutError, nats.errors.Error, nats.js.errors.Error, ConnectionError) as error:
         _LOG.warning("could not acknowledge: %s", error or type(error).__name__)
 
 
@@ -250,7 +273,11 @@ def _crash_failure(work: Assignment) -> Failure:
     cause = last.message if last else "the worker itself ended each time before it could say why"
     message = f"task {work.task_id} was started {work.attempts.started} times and never finished: {cause}"
     return Failure(
-        last.reason if last else "TASK_CRASHED", message, FailureClass.SYSTEM, work.task_id, work.attempts.started,
+        last.reason if last else "TASK_CRASHED",
+        message,
+        FailureClass.SYSTEM,
+        work.task_id,
+        work.attempts.started,
         last.debug if last else "",
     )
 

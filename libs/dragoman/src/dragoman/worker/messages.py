@@ -37,6 +37,8 @@ class Said:
     reason: str = ""
     failure_class: FailureClass = FailureClass.SYSTEM
     debug: str = ""
+    counted: list[tuple[str, dict[str, str], float]] = field(default_factory=list[tuple[str, dict[str, str], float]])
+    """By how much the child's metrics grew since it last said anything."""
 
 
 RUN = Codec(Run)

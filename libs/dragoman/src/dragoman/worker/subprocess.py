@@ -41,15 +41,22 @@ class Child:
             return
         environ = {**self._environ, "DRAGOMAN_PARENT_PID": str(os.getpid())}
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", self._package, "tasks",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=environ, limit=_LINE_LIMIT,
+            sys.executable,
+            "-m",
+            self._package,
+            "tasks",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env=environ,
+            limit=_LINE_LIMIT,
             start_new_session=True,
         )
 
     async def send(self, run: Run) -> None:
         """Hands over a task. Raises ChildDied."""
         process = self._process
-        assert process is not None and process.stdin is not None, "start() first"
+        assert process is not None, "start() first"
+        assert process.stdin is not None
         try:
             process.stdin.write(RUN.dump(run) + b"\n")
             await process.stdin.drain()
@@ -59,7 +66,8 @@ class Child:
     async def hear(self) -> Said:
         """Returns the next thing the child says. Raises ChildDied when it ends."""
         process = self._process
-        assert process is not None and process.stdout is not None, "start() first"
+        assert process is not None, "start() first"
+        assert process.stdout is not None
         line = await process.stdout.readline()
         if not line:
             raise ChildDied(await process.wait())

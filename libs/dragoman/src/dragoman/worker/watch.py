@@ -18,6 +18,7 @@ from dragoman.errors import DragomanError, FailureClass
 from dragoman.jobs import EventType, Failure, JobRecord, JobState
 from dragoman.ledger import Ledger, progress_of
 from dragoman.records import Lease
+from dragoman.worker import observe
 from dragoman.worker.messages import Run, Said
 from dragoman.worker.subprocess import Child, ChildDied
 
@@ -26,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an attempt ended. "ended" means that the job ended meanwhile, "superseded" that another worker has the task."""
+    """How an attempt ended. "ended": the job ended meanwhile; "superseded": another worker has the task."""
 
     type: Literal["done", "failed", "drained", "ended", "superseded"]
     parts: tuple[PartInfo, ...] = ()
@@ -81,6 +82,7 @@ class TaskWatch:
             while True:
                 said = await child.hear()
                 self._alive = time.monotonic()
+                observe.absorb(said.counted)
                 if said.type == "done":
                     return Outcome("done", said.parts)
                 if said.type == "failed":
@@ -108,6 +110,7 @@ class TaskWatch:
             if not self._waiting and now - self._alive > stall:
                 message = f"task {self._task_id} gave no sign of life for {stall:.0f} s and was stopped"
                 return Outcome("failed", failure=Failure("TASK_STALLED", message, FailureClass.SYSTEM))
+            observe.alive(self._record.service, now - self._alive)
             if not self._bus.connected:
                 continue
             try:
@@ -120,7 +123,7 @@ class TaskWatch:
                 if now - told >= 1.0:
                     await self._tell()
                     told = now
-            except (DragomanError, nats.errors.Error, nats.js.errors.Error, asyncio.TimeoutError) as error:
+            except (TimeoutError, DragomanError, nats.errors.Error, nats.js.errors.Error) as error:
                 _LOG.warning("could not renew the lease: %s", error or type(error).__name__)
 
     async def _ended(self) -> Outcome | None:

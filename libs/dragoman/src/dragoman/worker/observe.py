@@ -1,0 +1,48 @@
+"""What a worker counts. Stages are counted by number, so that labels stay few."""
+
+import datetime
+from collections.abc import Sequence
+
+from nats.aio.msg import Msg
+
+from dragoman.jobs import Failure, JobRecord
+from dragoman.metrics import METRICS, Delta
+
+
+def fetched(service: str, kind: str, message: Msg, attempt: int) -> None:
+    """Counts a delivery: its wait on the queue when it is the first, else a redelivery."""
+    if attempt > 0 or message.metadata.num_delivered > 1:
+        METRICS.redeliveries.labels(service, kind).inc()
+        return
+    waited = datetime.datetime.now(datetime.UTC) - message.metadata.timestamp
+    METRICS.queue_wait_seconds.labels(service, kind).observe(max(0.0, waited.total_seconds()))
+
+
+def started(record: JobRecord, stage: int) -> None:
+    """Counts the start of an attempt."""
+    METRICS.tasks_started.labels(record.service, record.kind, str(stage)).inc()
+
+
+def ended(record: JobRecord, stage: int, outcome: str, failure: Failure | None, seconds: float) -> None:
+    """Counts the end of an attempt and how long it took."""
+    labels = (record.service, record.kind, str(stage))
+    METRICS.task_seconds.labels(*labels).observe(seconds)
+    if outcome == "done":
+        METRICS.tasks_done.labels(*labels).inc()
+    else:
+        METRICS.tasks_failed.labels(*labels, failure.failure_class.value if failure else outcome).inc()
+
+
+def buried(record: JobRecord, failure: Failure) -> None:
+    """Counts a task that was given up."""
+    METRICS.dead_letters.labels(record.service, record.kind, failure.failure_class.value).inc()
+
+
+def alive(service: str, silent_seconds: float) -> None:
+    """Shows how long the running task has given no sign of life; 0 when idle."""
+    METRICS.heartbeat_age_seconds.labels(service).set(silent_seconds)
+
+
+def absorb(deltas: Sequence[Delta]) -> None:
+    """Adds what the child counted: object store, language model."""
+    METRICS.absorb([(name, dict(labels), value) for name, labels, value in deltas])
