@@ -28,7 +28,7 @@ Steps = Iterator[Progress | Part | Checkpoint]
 class Artifacts(Protocol):
     """Where artifacts that are inputs of inputs are read."""
 
-    def artifact(self, id_: str) -> Artifact:
+    def artifact(self, artifact_id: str, /) -> Artifact:
         """Returns a committed artifact. Raises NotFound."""
         ...
 
