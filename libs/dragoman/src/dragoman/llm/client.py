@@ -17,10 +17,12 @@ from dragoman.llm.cache import ResponseCache, request_key
 from dragoman.llm.prompt import Prompt, Sampling, body_of, path_of
 from dragoman.llm.reply import Answer, Completion, Failure, FailureKind, ReplyError, parse_completion, read_answer
 from dragoman.llm.retry import LLMTimeout, LLMUnavailable, RetryPolicy, passes, rejection, retry_after, server_message
+from dragoman.llm.stream import gather
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_CANDIDATES = 20
 _REFUSED = {"content_filter"}
+_STREAMED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 
 _T = TypeVar("_T")
 
@@ -180,13 +182,15 @@ class LLMClient:
 
     async def _send_until_answered(self, request: _Request) -> Completion | Failure:
         end = time.monotonic() + self._retry.deadline
+        problem: DragomanError | None = None
         for retry in range(self._retry.attempts):
             started = time.monotonic()
-            problem: DragomanError
             asked_wait = None
             try:
                 response = await self._post(request, end - started)
-            except (httpx.TransportError, TimeoutError) as error:
+            except TimeoutError as error:  # the deadline, which says less than what went wrong before it
+                problem = problem or self._transport_problem(error)
+            except httpx.TransportError as error:
                 problem = self._transport_problem(error)
             else:
                 if not passes(response.status_code):
@@ -204,7 +208,9 @@ class LLMClient:
     async def _post(self, request: _Request, seconds: float) -> httpx.Response:
         self.account.requests += 1
         async with asyncio.timeout(max(0.0, seconds)):
-            return await self._http.post(f"{self.base_url}/{request.path}", json=request.body)
+            url, body = f"{self.base_url}/{request.path}", request.body | _STREAMED
+            async with self._http.stream("POST", url, json=body) as response:
+                return await gather(response)
 
     async def _read(self, request: _Request, response: httpx.Response, latency: float) -> Completion | Failure:
         if not response.is_success:

@@ -44,7 +44,7 @@ class RetryPolicy:
 
     def wait(self, retry: int, retry_after: float | None, generator: random.Random) -> float:
         """Seconds before retry number `retry`, from 0; never less than the server asked for."""
-        jitter = generator.uniform(0.0, min(self.cap, self.base * 2.0**retry))
+        jitter = generator.uniform(0.0, min(self.cap, self.base * 2.0 ** min(retry, 30)))
         return max(jitter, retry_after or 0.0)
 
 

@@ -1,0 +1,69 @@
+"""A streamed reply put together again.
+
+Replies are streamed even though they are only used whole: an engine notices that nobody waits for a stream any more
+within one token, while llama.cpp's server finishes a plain request for minutes after its client has gone.
+"""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import httpx
+
+_DATA = "data:"
+_END = "[DONE]"
+
+
+async def gather(response: httpx.Response) -> httpx.Response:
+    """Read the whole reply; a stream of events becomes the plain reply that it spells.
+
+    Raises:
+        httpx.TransportError: the connection broke, or the stream ended before the reply did.
+    """
+    if not response.headers.get("content-type", "").startswith("text/event-stream"):
+        await response.aread()
+        return response
+    choice: dict[str, Any] = {"finish_reason": None}
+    usage: Any = None
+    async for event in _events(response.aiter_lines()):
+        if "error" in event:
+            return httpx.Response(_status(event["error"]), json=event)
+        usage = event.get("usage") or usage
+        for part in event.get("choices") or ():
+            _add(choice, part)
+    if choice["finish_reason"] is None:
+        raise httpx.RemoteProtocolError("the engine's stream ended before its reply did")
+    return httpx.Response(200, json={"choices": [choice], "usage": usage})
+
+
+async def _events(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:
+    async for line in lines:
+        if not line.startswith(_DATA):
+            continue
+        data = line.removeprefix(_DATA).strip()
+        if data == _END:
+            return
+        try:
+            event = json.loads(data)
+        except ValueError as error:
+            raise httpx.RemoteProtocolError(f"the engine sent an event that is not JSON: {data[:200]!r}") from error
+        yield event
+
+
+def _add(choice: dict[str, Any], part: dict[str, Any]) -> None:
+    """Append one event's text and candidates, of either API, to the choice so far."""
+    if "delta" in part:
+        message = cast("dict[str, str]", choice.setdefault("message", {"role": "assistant", "content": ""}))
+        message["content"] += part["delta"].get("content") or ""
+    else:
+        choice["text"] = choice.get("text", "") + (part.get("text") or "")
+    choice["finish_reason"] = part.get("finish_reason") or choice["finish_reason"]
+    logprobs = cast("dict[str, Any]", part.get("logprobs") or {})
+    if any(logprobs.values()) and "logprobs" not in choice:
+        choice["logprobs"] = logprobs  # those of the first token, the only ones that are used
+
+
+def _status(error: Any) -> int:
+    """The HTTP status that an error inside a stream stands for."""
+    code = cast("dict[str, Any]", error).get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and 400 <= code < 600 else 500
