@@ -4,15 +4,19 @@ Words are tokens. Latent `j` fires on the words of `PLANTED[j]`, more strongly o
 fire at random, on every token, almost never and never.
 """
 
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from dragoman.artifacts import Manifest, PartInfo
+from dragoman.folder import FolderArtifact
 from dragoman.ids import Json
+from dragoman.manifests import MANIFEST_NAME, manifest_to_json
 from latent_cache.layout import LatentIndex, index_bytes, pack, plan_shards, shard_name
 from latent_cache.windows import WindowGrid, find_runs
 from safetensors.numpy import save
@@ -241,4 +245,14 @@ _TOP_WINDOWS = pa.schema(
 
 
 def _info(name: str, data: bytes, row_count: int, **metadata: Json) -> PartInfo:
-    return PartInfo(name, f"memory/{name}", len(data), "", row_count, metadata)
+    return PartInfo(name, f"memory/{name}", len(data), hashlib.sha256(data).hexdigest(), row_count, metadata)
+
+
+def in_folder(parts: Parts, root: Path) -> FolderArtifact:
+    """Writes the parts to `<root>/<id>` as `dragoman get` would."""
+    folder = root / parts.manifest.id
+    folder.mkdir(parents=True)
+    for name, data in parts.data.items():
+        (folder / name).write_bytes(data)
+    (folder / MANIFEST_NAME).write_bytes(manifest_to_json(parts.manifest))
+    return FolderArtifact(folder)

@@ -1,0 +1,1 @@
+"""Writes an explanation for each latent, from windows of train documents in which it fires."""

@@ -1,0 +1,1 @@
+"""What an explanation is made of: selection, samples, prompts, replies. Pure functions."""

@@ -1,0 +1,14 @@
+"""The job kinds of this service."""
+
+from dragoman.kinds import AnyKind
+from dragoman.llm import StoreResponseCache
+from dragoman.store import Store
+
+from explainer.config import Config
+from explainer.explanations_kind import ExplanationsKind
+from explainer.llm_writer import LlmWriter
+
+
+def build(config: Config, store: Store) -> list[AnyKind]:
+    """Returns the kinds with what they need of the world. Connects to nothing."""
+    return [ExplanationsKind(LlmWriter(config.engine, StoreResponseCache(store)), store)]

@@ -1,0 +1,33 @@
+"""What the explainer asks of a language model, in its own terms."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from explainer.core.prompt import Prompt
+from explainer.spec import LlmRef
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The engine's reply to one prompt, or why there is none."""
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    failure: Literal["", "unparsable", "refused", "timeout"] = ""
+    reason: str = ""
+
+
+class Writer(Protocol):
+    """Answers prompts at length."""
+
+    def resolve(self, llm: LlmRef) -> LlmRef:
+        """Fills in what the engine has. Raises Unavailable when it cannot be reached, InvalidSpec for no such model."""
+        ...
+
+    def write(self, prompts: Sequence[Prompt], llm: LlmRef, seed: int) -> Iterator[tuple[int, Written]]:
+        """Puts the prompts, several at a time and in this order; yields index and reply as they come."""
+        ...

@@ -1,0 +1,63 @@
+"""Stage 2: the tables of all tasks joined, in the selection's order. One task."""
+
+import io
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow.parquet as pq
+from dragoman.artifacts import PartInfo
+from dragoman.errors import UserTaskError
+from dragoman.kinds import Checkpoint, Context, Part, Progress
+
+from explainer.explaining import ATTEMPTED
+from explainer.spec import ExplanationsSpec
+from explainer.tables import EXPLANATIONS, EXPLANATIONS_SCHEMA, WINDOWS, WINDOWS_SCHEMA, join
+
+_EXPLAIN = 1
+
+
+def write(spec: ExplanationsSpec, context: Context) -> Iterator[Progress | Part | Checkpoint]:
+    """Yields explanations.parquet and windows.parquet. Raises UserTaskError when too many latents got none."""
+    yield Progress(0, 2, "tables")
+    parts = [part for part in context.parts[_EXPLAIN] if part.name.startswith("explained-")]
+    _check_failures(spec, context, parts)
+    for schema, prefix, name in (
+        (EXPLANATIONS_SCHEMA, "explained-", EXPLANATIONS),
+        (WINDOWS_SCHEMA, "windows-", WINDOWS),
+    ):
+        tables = (context.own.read(p.name) for p in context.parts[_EXPLAIN] if p.name.startswith(prefix))
+        count = join(tables, schema, context.scratch / name)
+        yield Part(name, path=context.scratch / name, row_count=count)
+
+
+def outcomes(parts: list[PartInfo]) -> Counter[str]:
+    """Sums up how latents ended, over the parts of stage 1."""
+    total: Counter[str] = Counter()
+    for part in parts:
+        counted: Any = part.metadata.get("outcomes", {})
+        total.update({str(name): int(count) for name, count in counted.items()})
+    return total
+
+
+def _check_failures(spec: ExplanationsSpec, context: Context, parts: list[PartInfo]) -> None:
+    counts = outcomes(parts)
+    attempted = sum(counts[name] for name in ATTEMPTED)
+    failed = attempted - counts["explained"]
+    if failed <= spec.max_failed_fraction * attempted:
+        return
+    named = ", ".join(f"{counts[name]} {name}" for name in ATTEMPTED[1:] if counts[name])
+    raise UserTaskError(
+        f"{failed} of {attempted} latents got no explanation ({named}), more than max_failed_fraction "
+        f"({spec.max_failed_fraction:g}) allows; latent {_first_failure(context, parts)}. "
+        f"Use a stronger model than {spec.llm.model!r}, more llm.max_tokens, or a higher max_failed_fraction",
+        reason="TOO_MANY_FAILED",
+    )
+
+
+def _first_failure(context: Context, parts: list[PartInfo]) -> str:
+    for part in parts:
+        for row in pq.read_table(io.BytesIO(context.own.read(part.name))).to_pylist():
+            if row["outcome"] in ATTEMPTED[1:]:
+                return f"{row['latent']} was answered {(row['reply'] or '')[:200]!r}: {row['reason']}"
+    raise AssertionError("failures were counted but none is in the tables")
