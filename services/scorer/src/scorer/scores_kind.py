@@ -10,7 +10,7 @@ from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
 
 from scorer.core.examples import check_disjoint, placed
 from scorer.core.explained import Explained
-from scorer.core.judgement import EXAMPLES_SCHEMA, Question, Verdict, example_row
+from scorer.core.judgement import EXAMPLES_SCHEMA, TIMEOUT, Question, Verdict, example_row
 from scorer.core.questions import questions
 from scorer.core.scorers import METHODS, Counts
 from scorer.judge import Judge
@@ -20,7 +20,6 @@ from scorer.tables import LATENTS, read_explained, table_bytes
 from scorer.windows import HeldOutWindows
 
 _JUDGE = 0
-_TIMEOUT = "timeout"
 
 Steps = Iterator[Progress | Part | Checkpoint]
 
@@ -162,7 +161,7 @@ class ScoresKind:
 
 def _check_timeouts(spec: ScoresSpec, verdicts: Sequence[Verdict]) -> None:
     """An engine too slow now may not be later: the task is tried again, and what was answered is in the cache."""
-    late = sum(verdict.outcome == _TIMEOUT for verdict in verdicts)
+    late = sum(verdict.outcome == TIMEOUT for verdict in verdicts)
     if late > spec.max_failed_fraction * len(verdicts):
         raise TransientTaskError(
             f"{late} of {len(verdicts)} questions to {spec.llm.model!r} timed out, more than max_failed_fraction "

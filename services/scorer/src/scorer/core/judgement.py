@@ -10,6 +10,7 @@ from scorer.core.examples import PlacedExample
 SCORE = "score"
 SHUFFLED = "shuffled"
 ANSWERED = "answered"
+TIMEOUT = "timeout"
 
 EXAMPLES_SCHEMA = pa.schema(
     [

@@ -1,0 +1,15 @@
+"""The job kinds of this service."""
+
+from dragoman.kinds import AnyKind
+from dragoman.llm import StoreResponseCache
+from dragoman.store import Store
+
+from scorer.config import Config
+from scorer.llm_judge import LlmJudge
+from scorer.scores_kind import ScoresKind
+
+
+def build(config: Config, store: Store) -> list[AnyKind]:
+    """Returns the kinds with what they need of the world. Connects to nothing."""
+    judge = LlmJudge(config.engine, StoreResponseCache(store.objects))
+    return [ScoresKind(judge, store)]
