@@ -21,25 +21,15 @@ import nats.errors
 import nats.js.errors
 from nats.aio.client import Client as NatsClient
 from nats.js import JetStreamContext
-from nats.js.api import (
-    AckPolicy,
-    ConsumerConfig,
-    DeliverPolicy,
-    DiscardPolicy,
-    KeyValueConfig,
-    RetentionPolicy,
-    StorageType,
-    StreamConfig,
-)
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, KeyValueConfig, StreamConfig
 from nats.js.kv import KeyValue
 
+from dragoman import topology
 from dragoman.errors import ResourceExhausted, Unavailable
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 
-_DAY = 86_400.0
-_MIB = 1 << 20
 _STORE_FAILED = 10077
 """JetStream's error code for a message that a stream's limits refuse."""
 
@@ -110,7 +100,6 @@ class Bus:
         async def back() -> None:
             _LOG.info("nats at %s is back", self.config.url)
 
-        credentials = {"user": self.config.user, "password": self.config.password} if self.config.user else {}
         return await nats.connect(
             self.config.url,
             max_reconnect_attempts=-1,
@@ -121,7 +110,8 @@ class Bus:
             error_cb=disturbed,
             disconnected_cb=away,
             reconnected_cb=back,
-            **credentials,
+            user=self.config.user or None,
+            password=self.config.password or None,
         )
 
     async def close(self) -> None:
@@ -163,9 +153,9 @@ class Bus:
 
     async def bootstrap(self) -> None:
         """Creates or updates streams and buckets. Safe to repeat and to run from several processes at once."""
-        for config in self._streams():
+        for config in topology.streams(self.config.namespace, self.config.replicas):
             await self.patiently(lambda config=config: self._ensure_stream(config))
-        for config in self._bucket_configs():
+        for config in topology.buckets(self.config.namespace, self.config.replicas, self.config.lease):
             short = config.bucket.removeprefix(f"{self.config.namespace}_")
             self._buckets[short] = await self.patiently(lambda config=config: self._ensure_bucket(config))
 
@@ -180,63 +170,6 @@ class Bus:
             return await self.js.key_value(config.bucket)
         except nats.js.errors.NotFoundError:
             return await self.js.create_key_value(config)
-
-    def _streams(self) -> Sequence[StreamConfig]:
-        common = {"storage": StorageType.FILE, "num_replicas": self.config.replicas}
-        advisory = "$JS.EVENT.ADVISORY.CONSUMER"
-        return [
-            StreamConfig(
-                name=self.stream("TASKS"),
-                subjects=[self.subject("tasks.>")],
-                retention=RetentionPolicy.WORK_QUEUE,
-                discard=DiscardPolicy.NEW,
-                discard_new_per_subject=True,
-                max_msgs_per_subject=1,
-                max_bytes=1024 * _MIB,
-                **common,
-            ),
-            StreamConfig(
-                name=self.stream("EVENTS"),
-                subjects=[self.subject("events.>")],
-                retention=RetentionPolicy.LIMITS,
-                max_age=14 * _DAY,
-                max_bytes=1024 * _MIB,
-                **common,
-            ),
-            StreamConfig(
-                name=self.stream("DEAD"),
-                subjects=[self.subject("dead.>")],
-                retention=RetentionPolicy.LIMITS,
-                max_age=30 * _DAY,
-                max_bytes=256 * _MIB,
-                **common,
-            ),
-            StreamConfig(
-                name=self.stream("ADVISORIES"),
-                subjects=[
-                    f"{advisory}.MAX_DELIVERIES.{self.stream('TASKS')}.>",
-                    f"{advisory}.MSG_TERMINATED.{self.stream('TASKS')}.>",
-                ],
-                retention=RetentionPolicy.LIMITS,
-                max_age=7 * _DAY,
-                max_bytes=64 * _MIB,
-                **common,
-            ),
-        ]
-
-    def _bucket_configs(self) -> Sequence[KeyValueConfig]:
-        ttl = {"requests": 7 * _DAY, "running": self.config.lease}
-        return [
-            KeyValueConfig(
-                bucket=f"{self.config.namespace}_{name}",
-                history=1,
-                ttl=ttl.get(name),
-                max_bytes=512 * _MIB,
-                storage=StorageType.FILE,
-                replicas=self.config.replicas,
-            )
-            for name in ("jobs", "requests", "attempts", "running", "waits")
-        ]
 
     # ------------------------------------------------------------- operations
 

@@ -143,7 +143,8 @@ async def _run(definition: ServiceDefinition, settings: Settings, serve: bool, w
 
 
 async def _serve(parts: _Parts, stop: asyncio.Event) -> None:
-    from dragoman.rpc.server import ServerInfo, serve
+    from dragoman.rpc.info import ServerInfo
+    from dragoman.rpc.server import serve
 
     definition, settings = parts.definition, parts.settings
     desk = JobDesk(definition.name, parts.kinds, parts.bus, parts.ledger, parts.planner, parts.store, parts.index)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,7 +54,7 @@ class TaskWatch:
         self._rate = _Rate()
 
     @contextlib.asynccontextmanager
-    async def lease(self) -> AsyncIterator[None]:
+    async def lease(self) -> AsyncGenerator[None, None]:
         """Holds the task's lease while the block runs, and gives it back after it."""
         await self._hold()
         try:
