@@ -3,10 +3,14 @@
 import sys
 
 from dragoman.service import ServiceDefinition, main
+
 from probe.kinds import ProbeKind
 
 DEFINITION = ServiceDefinition(
-    name="probe", package="probe", build_kinds=lambda store: [ProbeKind()], add_servicers=lambda server, desk: None,
+    name="probe",
+    package="probe",
+    build_kinds=lambda store: [ProbeKind()],
+    add_servicers=lambda server, desk: None,
     service_names=(),
 )
 
