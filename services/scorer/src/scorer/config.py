@@ -8,6 +8,8 @@ from dragoman.errors import InvalidSpec
 from scorer.llm_judge import Engine
 
 _DEFAULT_URL = "http://127.0.0.1:8090"
+_CONCURRENCY = 4
+_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,8 @@ class Config:
                 url=environ.get("DRAGOMAN_LLM_URL") or _DEFAULT_URL,
                 api_key=environ.get("DRAGOMAN_LLM_API_KEY") or None,
                 model=environ.get("DRAGOMAN_LLM_MODEL", ""),
-                concurrency=round(_number(environ, "SCORER_LLM_CONCURRENCY", Engine.concurrency, low=1.0)),
-                timeout=_number(environ, "SCORER_LLM_TIMEOUT_S", Engine.timeout, low=0.001),
+                concurrency=round(_number(environ, "SCORER_LLM_CONCURRENCY", _CONCURRENCY, low=1.0)),
+                timeout=_number(environ, "SCORER_LLM_TIMEOUT_S", _TIMEOUT_S, low=0.001),
             )
         )
 

@@ -41,6 +41,7 @@ class Engine:
     model: str = ""
     """Used where a spec names none; empty means the first that the engine serves."""
     concurrency: int = 4
+    """Questions in flight at once."""
     timeout: float = 300.0
     """Seconds for one answer; the first of a latent also reads the prefix."""
 

@@ -1,0 +1,140 @@
+"""How an engine's replies become verdicts, against an HTTP server that says what it is told to."""
+
+import json
+import math
+import time
+
+import pytest
+from dragoman.errors import InvalidSpec, TransientTaskError, Unavailable, UserTaskError
+from dragoman.llm import Completion, Failure, FailureKind, TokenLogprob, Usage
+from scorer.core.judgement import Verdict
+from scorer.llm_judge import Engine, LlmJudge, verdict
+from scorer.spec import LlmRef
+
+from tests.support.scripted_http import Reply, ScriptedServer, error_reply, scripted
+
+LLM = LlmRef(model="judge", max_tokens=1)
+
+
+def completion(text: str = " Yes", **candidates: float) -> Completion:
+    listed = tuple(TokenLogprob(token, math.log(p)) for token, p in candidates.items())
+    return Completion(text, "length", listed, Usage(30, 20, 1))
+
+
+def reply(text: str, candidates: dict[str, float] | None = None) -> Reply:
+    choice = {"text": text, "finish_reason": "length"}
+    if candidates:
+        choice["logprobs"] = {"top_logprobs": [{token: math.log(p) for token, p in candidates.items()}]}
+    usage = {"prompt_tokens": 30, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 20}}
+    return Reply(body=json.dumps({"choices": [choice], "usage": usage}).encode())
+
+
+def judge(server: ScriptedServer, **options: float) -> LlmJudge:
+    return LlmJudge(Engine(server.url, **options))
+
+
+def test_p_yes_is_the_share_of_yes_among_both_answers() -> None:
+    found = verdict(completion(Yes=0.3, yes=0.1, No=0.2, Maybe=0.4))
+    assert found.p_yes == pytest.approx(0.4 / 0.6)
+    assert found == Verdict("answered", True, found.p_yes, 30, 20, 1)
+
+
+def test_an_answer_that_is_no_candidate_has_probability_0() -> None:
+    assert verdict(completion(No=0.9)).p_yes == 0.0
+    assert verdict(completion(Yes=0.9)).p_yes == 1.0
+
+
+def test_neither_answer_among_the_candidates_is_unparsable_and_is_paid_for() -> None:
+    assert verdict(completion("Maybe", Maybe=0.9)) == Verdict("unparsable", None, None, 30, 20, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome", "answer"),
+    [(" Yes", "answered", True), ("no", "answered", False), ("Well", "unparsable", None)],
+)
+def test_without_log_probabilities_the_word_counts(text: str, outcome: str, answer: bool | None) -> None:
+    assert verdict(completion(text)) == Verdict(outcome, answer, None, 30, 20, 1)
+
+
+def test_a_refusal_keeps_its_name() -> None:
+    assert verdict(Failure(FailureKind.REFUSED, "no")) == Verdict("refused")
+
+
+def test_one_token_is_asked_for_with_its_candidates() -> None:
+    with scripted(lambda n, path, body: reply(" No", {" No": 0.8, " Yes": 0.2})) as server:
+        [(index, found)] = judge(server).verdicts(["Is it? Answer:"], LLM)
+        assert (index, found.answer, found.p_yes) == (0, False, pytest.approx(0.2))
+        path, body = server.seen[0]
+        asked = json.loads(body)
+        assert path == "/v1/completions"
+        assert (asked["prompt"], asked["max_tokens"], asked["temperature"]) == ("Is it? Answer:", 1, 0.0)
+        assert asked["logprobs"] > 1
+
+
+def test_an_engine_that_refuses_log_probabilities_is_asked_for_the_word() -> None:
+    def script(number: int, path: str, body: bytes) -> Reply:
+        if path.endswith("/models"):
+            return Reply(body=json.dumps({"data": [{"id": "judge"}]}).encode())
+        return error_reply(400, "logprobs are not supported") if "logprobs" in json.loads(body) else reply(" Yes")
+
+    with scripted(script) as server:
+        found = dict(judge(server).verdicts(["a", "b"], LLM))
+    assert found == {0: Verdict("answered", True, None, 30, 20, 1), 1: Verdict("answered", True, None, 30, 20, 1)}
+
+
+def test_an_engine_that_rejects_everything_is_an_error_in_its_words() -> None:
+    def script(number: int, path: str, body: bytes) -> Reply:
+        if path.endswith("/models"):
+            return Reply(body=json.dumps({"data": [{"id": "judge"}]}).encode())
+        return error_reply(400, "out of order")
+
+    with scripted(script) as server, pytest.raises(UserTaskError, match="out of order"):
+        list(judge(server).verdicts(["a"], LLM))
+
+
+def slow_on(word: str) -> ScriptedServer:
+    def script(number: int, path: str, body: bytes) -> Reply:
+        if word in json.loads(body)["prompt"]:
+            time.sleep(1.0)
+        return reply(" Yes", {" Yes": 0.8, " No": 0.2})
+
+    return scripted(script)  # type: ignore[return-value]
+
+
+def test_a_question_that_times_out_alone_is_a_failure_of_its_own() -> None:
+    with slow_on("hard") as server:
+        found = dict(judge(server, concurrency=2, timeout=0.3).verdicts(["a", "b", "hard", "c", "d"], LLM))
+    assert sorted(found) == [0, 1, 2, 3, 4]
+    assert found[2] == Verdict("timeout")
+    assert {found[i].outcome for i in (0, 1, 3, 4)} == {"answered"}
+
+
+def test_an_engine_that_answers_nothing_in_time_is_tried_again_later() -> None:
+    with slow_on("") as server, pytest.raises(TransientTaskError, match="no reply in time"):
+        list(judge(server, concurrency=2, timeout=0.2).verdicts(["a", "b"], LLM))
+
+
+def test_resolve_fills_in_the_model_and_one_token() -> None:
+    body = json.dumps({"data": [{"id": "first"}, {"id": "second"}]}).encode()
+    with scripted(lambda n, path, _: Reply(body=body)) as server:
+        assert judge(server).resolve(LlmRef(max_tokens=64)) == LlmRef(model="first", max_tokens=1)
+        chosen = LlmJudge(Engine(server.url, model="second")).resolve(LlmRef())
+        assert chosen.model == "second"
+        assert len(server.seen) == 2, "submitting asks the engine for no token"
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_name() -> None:
+    body = json.dumps({"data": [{"id": "qwen2.5-coder"}]}).encode()
+    with scripted(lambda n, path, _: Reply(body=body)) as server, pytest.raises(InvalidSpec) as error:
+        judge(server).resolve(LlmRef(model="qwen2.5-codr"))
+    assert error.value.violations[0].field == "llm.model"
+    assert "did you mean 'qwen2.5-coder'" in str(error.value)
+
+
+def test_nobody_there_is_unavailable() -> None:
+    with pytest.raises(Unavailable, match="no language-model engine answers"):
+        LlmJudge(Engine("http://127.0.0.1:9")).resolve(LlmRef())
+
+
+def test_the_key_is_in_no_representation() -> None:
+    assert "secret" not in repr(Engine("http://127.0.0.1:9", api_key="secret"))
