@@ -1,0 +1,44 @@
+"""Real servers for the tests: one NATS and one object store for the whole session, on free ports."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dragoman.stack import Ports, Stack
+from dragoman.store import Store, StoreConfig
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """NATS and the object store of the laptop stack, without services. Nobody may kill these: see `own_servers`."""
+    with Stack(tmp_path_factory.mktemp("servers"), None, Ports.free(), services=()) as stack:
+        yield stack
+
+
+@pytest.fixture
+def own_servers(tmp_path: Path) -> Iterator[Stack]:
+    """The same for one test alone, which may kill and start them."""
+    with Stack(tmp_path / "home", None, Ports.free(), services=()) as stack:
+        yield stack
+
+
+@pytest.fixture
+def store(servers: Stack) -> Store:
+    """A store of its own for each test: the shared server, another bucket."""
+    made = Store(store_config(servers, f"test-{uuid.uuid4().hex[:16]}"))
+    made.probe()
+    return made
+
+
+def store_config(stack: Stack, bucket: str = "dragoman", patience: float = 30.0) -> StoreConfig:
+    """Settings of a stack's object store."""
+    told = stack.environment()
+    return StoreConfig(
+        told["DRAGOMAN_S3_ENDPOINT"],
+        told["DRAGOMAN_S3_ACCESS_KEY"],
+        told["DRAGOMAN_S3_SECRET_KEY"],
+        bucket,
+        patience=patience,
+        upload_part_bytes=5 << 20,
+    )
