@@ -11,4 +11,4 @@ from explainer.llm_writer import LlmWriter
 
 def build(config: Config, store: Store) -> list[AnyKind]:
     """Returns the kinds with what they need of the world. Connects to nothing."""
-    return [ExplanationsKind(LlmWriter(config.engine, StoreResponseCache(store)), store)]
+    return [ExplanationsKind(LlmWriter(config.engine, StoreResponseCache(store.objects)), store)]

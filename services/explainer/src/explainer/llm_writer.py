@@ -67,6 +67,8 @@ class LlmWriter:
         A prompt that times out while others are answered is a failure of its own. Where none is answered the engine
         is at fault: LLMTimeout is raised, and the task is tried again later.
         """
+        if not prompts:
+            return
         chats = [ChatPrompt.of(p.question, system=p.instructions, turns=p.shots) for p in prompts]
         # A seed makes sampled replies repeatable, and so fit for the response cache.
         own_seed = seed % (1 << _SEED_BITS) if llm.temperature > 0.0 else None
