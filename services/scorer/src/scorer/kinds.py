@@ -6,10 +6,11 @@ from dragoman.store import Store
 
 from scorer.config import Config
 from scorer.llm_judge import LlmJudge
+from scorer.scorecard_kind import ScorecardKind
 from scorer.scores_kind import ScoresKind
 
 
 def build(config: Config, store: Store) -> list[AnyKind]:
     """Returns the kinds with what they need of the world. Connects to nothing."""
     judge = LlmJudge(config.engine, StoreResponseCache(store.objects))
-    return [ScoresKind(judge, store)]
+    return [ScoresKind(judge, store), ScorecardKind(store)]
