@@ -1,0 +1,1 @@
+"""Trains sparse coders and measures them."""

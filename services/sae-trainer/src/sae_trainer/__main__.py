@@ -1,0 +1,27 @@
+"""`python -m sae_trainer [serve|work]`: the service's processes."""
+
+import os
+from importlib.metadata import version
+
+from dragoman.service import Capability, ServiceDefinition, main
+
+from sae_trainer.config import Config
+from sae_trainer.kinds import build
+from sae_trainer.servicer import SERVICE_NAME, add_servicers
+
+
+def definition() -> ServiceDefinition:
+    """Returns what makes this service differ from another."""
+    return ServiceDefinition(
+        name="sae-trainer",
+        package="sae_trainer",
+        build_kinds=lambda store: build(Config.from_env(os.environ), store.artifact),
+        add_servicers=add_servicers,
+        service_names=(SERVICE_NAME,),
+        capabilities=lambda: (Capability("topk", True, "TopK sparse autoencoders with AuxK"),),
+        software={name: version(name) for name in ("torch", "dragoman-sparse-coders", "dragoman-sae-trainer")},
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(definition()))

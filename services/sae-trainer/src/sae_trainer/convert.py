@@ -1,0 +1,28 @@
+"""The only file of this service that knows protobuf."""
+
+from collections.abc import Mapping
+
+from dragoman.ids import Json
+from dragoman.jobs import JobRecord
+from dragoman.rpc.convert import job_message, spec_dict
+from dragoman.training.v1 import training_pb2
+
+
+def coder_spec(request: training_pb2.SubmitCoderRequest) -> Mapping[str, Json]:
+    """Returns what was given of a coder spec."""
+    return spec_dict(request.spec)
+
+
+def evaluation_spec(request: training_pb2.SubmitEvaluationRequest) -> Mapping[str, Json]:
+    """Returns what was given of an evaluation spec."""
+    return spec_dict(request.spec)
+
+
+def coder_response(job: JobRecord, created: bool) -> training_pb2.SubmitCoderResponse:
+    """Returns the answer to SubmitCoder."""
+    return training_pb2.SubmitCoderResponse(job=job_message(job), created=created)
+
+
+def evaluation_response(job: JobRecord, created: bool) -> training_pb2.SubmitEvaluationResponse:
+    """Returns the answer to SubmitEvaluation."""
+    return training_pb2.SubmitEvaluationResponse(job=job_message(job), created=created)

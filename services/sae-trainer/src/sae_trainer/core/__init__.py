@@ -1,0 +1,1 @@
+"""Pure functions: the length of a run, the order of tokens, sums over a set, intervals."""

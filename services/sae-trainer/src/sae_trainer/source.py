@@ -1,0 +1,76 @@
+"""Activations as a trainer sees them: which hookpoint, how wide, in which shards. Reads manifests, nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dragoman.artifacts import Manifest, PartInfo
+from dragoman.errors import InvalidSpec
+from dragoman.nearest import suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The activations of one hookpoint."""
+
+    hookpoint: str
+    d_model: int
+    shards: Sequence[PartInfo]
+
+    @property
+    def shard_sizes(self) -> tuple[int, ...]:
+        """Tokens in each shard."""
+        return tuple(token_count_of(part) for part in self.shards)
+
+    @property
+    def token_count(self) -> int:
+        """Tokens in all shards."""
+        return sum(self.shard_sizes)
+
+
+def source_of(manifest: Manifest, hookpoint: str) -> Source:
+    """Returns the shards of a hookpoint, in the manifest's order. Raises InvalidSpec when it has none."""
+    found = find_hookpoint(hookpoint, _texts(manifest.statistics.get("hookpoints")), manifest.id)
+    shards = [part for part in manifest.parts if part.metadata.get("hookpoint") == found]
+    widths: Any = manifest.statistics["d_model"]
+    return Source(found, int(widths[found]), shards)
+
+
+def declared_hookpoints(spec: Mapping[str, Any]) -> Sequence[str]:
+    """Returns the hookpoints that an activations spec asks for."""
+    return _texts(spec.get("hookpoints"))
+
+
+def find_hookpoint(wanted: str, names: Sequence[str], artifact_id: str) -> str:
+    """Returns the one name that is meant: itself, or the only one of which it is the end ("layers.9").
+
+    Raises:
+        InvalidSpec: none or several are meant; the message has the nearest names.
+    """
+    if not wanted:
+        if len(names) == 1:
+            return names[0]
+        listed = ", ".join(names)
+        raise InvalidSpec(f"{artifact_id} has {len(names)} hookpoints; name one of {listed}", field="hookpoint")
+    meant = [name for name in names if name == wanted] or [name for name in names if _same_end(name, wanted)]
+    if len(meant) != 1:
+        raise InvalidSpec(
+            f"{artifact_id} has {'several hookpoints' if meant else 'no hookpoint'} {wanted!r}: "
+            f"{suggestion(wanted, names)}",
+            field="hookpoint",
+            reason="UNKNOWN_HOOKPOINT",
+        )
+    return meant[0]
+
+
+def token_count_of(part: PartInfo) -> int:
+    """Returns how many tokens a shard holds."""
+    return int(str(part.metadata["token_count"]))
+
+
+def _same_end(name: str, wanted: str) -> bool:
+    return name.endswith("." + wanted) or wanted.endswith("." + name)
+
+
+def _texts(value: object) -> Sequence[str]:
+    return [str(item) for item in value] if isinstance(value, list | tuple) else []
