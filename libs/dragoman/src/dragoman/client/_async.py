@@ -267,15 +267,15 @@ class AsyncClient:
 
         async def ask(address: str) -> ServerInfo | DragomanError:
             try:
-                return await self._info(address)
+                return await self._info(address, patient=False)
             except DragomanError as error:
                 return error
 
         answers = await asyncio.gather(*(ask(address) for address in self.addresses.of.values()))
         return dict(zip(self.addresses.of, answers, strict=True))
 
-    async def _info(self, address: str) -> ServerInfo:
-        answer = await self._wire.call(GET_SERVER_INFO, pb.GetServerInfoRequest(), address)
+    async def _info(self, address: str, *, patient: bool = True) -> ServerInfo:
+        answer = await self._wire.call(GET_SERVER_INFO, pb.GetServerInfoRequest(), address, patient=patient)
         return server_info(answer, address)
 
     async def dead_letters(self, job_id: str = "", limit: int = 50) -> Sequence[DeadLetter]:

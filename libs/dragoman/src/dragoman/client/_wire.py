@@ -60,16 +60,24 @@ class Wire:
 
     def _dial(self, address: str) -> grpc.aio.Channel:
         ca = self.addresses.tls_ca
+        local = address.rpartition(":")[0] in {"127.0.0.1", "localhost", "[::1]"}
+        options = [*_OPTIONS, ("grpc.enable_http_proxy", 0)] if local else _OPTIONS
         if ca is None:
-            return grpc.aio.insecure_channel(address, options=_OPTIONS)
+            return grpc.aio.insecure_channel(address, options=options)
         try:
             roots = ca.read_bytes()
         except OSError as error:
             raise NotFound(f"cannot read {ca}, which DRAGOMAN_TLS_CA names: {error.strerror}") from error
-        return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(roots), options=_OPTIONS)
+        return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(roots), options=options)
 
     async def call(
-        self, method: Method[Req, Resp], request: Req, addresses: Sequence[str] | str, timeout: float | None = None
+        self,
+        method: Method[Req, Resp],
+        request: Req,
+        addresses: Sequence[str] | str,
+        timeout: float | None = None,
+        *,
+        patient: bool = True,
     ) -> Resp:
         """Calls a unary method and returns its answer.
 
@@ -78,6 +86,7 @@ class Wire:
             request: What to say.
             addresses: Where; of several, the next one is asked when one is away.
             timeout: Seconds for one attempt; default the client's.
+            patient: False to ask each address once.
 
         Raises:
             DragomanError: The typed error of the server or the transport. UNAVAILABLE is tried again with back-off for
@@ -93,7 +102,8 @@ class Wire:
                 attempt += 1
                 self._note(address, failure)
                 error = error_of(failure, doing=method.name, address=address)
-                if not self._again(method, failure, start, where):
+                last = attempt >= len(where) and not patient
+                if last or not self._again(method, failure, start, where):
                     raise error from failure
                 if attempt % len(where) == 0:
                     await asyncio.sleep(max(retry_delay(failure), pause * random.uniform(0.5, 1.5)))

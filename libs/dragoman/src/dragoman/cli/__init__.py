@@ -1,0 +1,5 @@
+"""The command line: `dragoman`."""
+
+from dragoman.cli._main import main
+
+__all__ = ["main"]
