@@ -22,7 +22,9 @@ class ActivationsKind:
 
     name = "activations"
     version = 1
-    description = "Dense activations of a language model at one or more hookpoints, in one pass that stops after the last."
+    description = (
+        "Dense activations of a language model at one or more hookpoints, in one pass that stops after the last."
+    )
     spec = ActivationsSpec
     input_kinds: Mapping[str, str] = {"tokens": "tokens"}
 

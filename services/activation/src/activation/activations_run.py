@@ -36,7 +36,10 @@ def forward(spec: ActivationsSpec, context: Context, model: LoadedModel) -> Iter
         streams: dict[str, TensorStream] = {}
         for batch in batches(model, spec.hookpoints, tokens, documents, first, spec.batch_size):
             if not streams:
-                streams = {n: stack.enter_context(_stream(p, n, batch, total, spec)) for n, p in zip(spec.hookpoints, paths, strict=True)}
+                streams = {
+                    n: stack.enter_context(_stream(p, n, batch, total, spec))
+                    for n, p in zip(spec.hookpoints, paths, strict=True)
+                }
             for name, stream in streams.items():
                 _append(stream, batch, name, spec)
                 if len(batch):
@@ -82,9 +85,9 @@ def _append(stream: TensorStream, batch: Batch, name: str, spec: ActivationsSpec
     stream.append("positions", batch.positions.tobytes())
 
 
-def _bytes(values: Float[Tensor, "n d"]) -> memoryview:
+def _bytes(values: Float[Tensor, "n d"]) -> bytes:
     """Returns the bytes of a tensor; numpy knows no bfloat16."""
-    return memoryview(values.contiguous().cpu().view(torch.uint8).numpy().reshape(-1))
+    return values.contiguous().cpu().view(torch.uint8).numpy().tobytes()
 
 
 def _shard(context: Context, name: str, path: Path, token_count: int, row_count: int) -> Part:

@@ -110,10 +110,14 @@ def checked_corpus(source: str, format: str, text_field: str, store: Store | Non
         field_name = "text_field" if error.reason == "NO_TEXT_FIELD" else "source"
         raise InvalidSpec(error.message, field=field_name, reason=error.reason) from error
     if not corpus.document_count:
-        raise InvalidSpec(f"{source} holds zero documents in {len(corpus.files)} files", field="source", reason="SOURCE_EMPTY")
+        raise InvalidSpec(
+            f"{source} holds zero documents in {len(corpus.files)} files", field="source", reason="SOURCE_EMPTY"
+        )
     if not any(f.has_text for f in corpus.files):
         raise InvalidSpec(
-            f"all {corpus.document_count} documents of {source} are empty or white space", field="source", reason="SOURCE_EMPTY"
+            f"all {corpus.document_count} documents of {source} are empty or white space",
+            field="source",
+            reason="SOURCE_EMPTY",
         )
     return corpus
 

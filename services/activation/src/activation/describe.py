@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from activation import gguf_header
 from activation.core.hooks import first_tensor
 
 _PROBE = (2, 8)
@@ -54,7 +55,7 @@ def describe_model(path: Path) -> dict[str, Any]:
 
 
 def describe_config(config: Any) -> dict[str, Any]:
-    """Returns the fields of ModelDescription for a configuration: a pass with tensors that have shapes but no values."""
+    """Returns the fields of ModelDescription, by a pass with tensors that have shapes but no values."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers import AutoModelForCausalLM
@@ -63,7 +64,9 @@ def describe_config(config: Any) -> dict[str, Any]:
         try:
             model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
         except ValueError as error:
-            raise Refused(f"it is no causal language model that transformers runs: {error}", "MODEL_UNSUPPORTED") from error
+            raise Refused(
+                f"it is no causal language model that transformers runs: {error}", "MODEL_UNSUPPORTED"
+            ) from error
         model.eval()
         base = model.base_model
         widths = _measured(model, base, torch.zeros(_PROBE, dtype=torch.long))
@@ -131,7 +134,9 @@ def _context_length(path: Path, tokenizer: Any) -> int | None:
     """Returns the context of the model beside the tokenizer, else the tokenizer's own limit, else None."""
     from transformers import AutoConfig
 
-    if path.is_file() or (path / "config.json").is_file():
+    if path.is_file():
+        return gguf_header.context_length(path)
+    if (path / "config.json").is_file():
         try:
             config: Any = AutoConfig.from_pretrained(**source_arguments(path), trust_remote_code=False)
             return getattr(config.get_text_config(), "max_position_embeddings", None)

@@ -113,7 +113,9 @@ def _ask(arguments: Sequence[str], field_name: str, source: str) -> Any:
     try:
         done = subprocess.run(command, capture_output=True, env=environment, timeout=_PATIENCE_S, check=False)
     except subprocess.TimeoutExpired as error:
-        raise Unavailable(f"{source} could not be described within {_PATIENCE_S} s; the machine may be overloaded") from error
+        raise Unavailable(
+            f"{source} could not be described within {_PATIENCE_S} s; the machine may be overloaded"
+        ) from error
     said: dict[str, Any] = {}
     if done.stdout.strip():
         said = json.loads(done.stdout.strip().splitlines()[-1])

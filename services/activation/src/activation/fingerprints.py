@@ -40,7 +40,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent)
     with os.fdopen(handle, "wb") as file:
         file.write(data)
-    os.replace(temporary, path)
+    Path(temporary).replace(path)
 
 
 def combined(sums: Iterable[tuple[str, str]]) -> str:

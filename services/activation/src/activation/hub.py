@@ -41,7 +41,9 @@ class Hub:
         for sibling in info.siblings or []:
             if "/" not in sibling.rfilename and any(fnmatch(sibling.rfilename, p) for p in patterns):
                 sums[sibling.rfilename] = (
-                    str(sibling.lfs.sha256) if sibling.lfs else _sha256(self.snapshot(repo, commit, [sibling.rfilename]) / sibling.rfilename)
+                    str(sibling.lfs.sha256)
+                    if sibling.lfs
+                    else _sha256(self.snapshot(repo, commit, [sibling.rfilename]) / sibling.rfilename)
                 )
         return sums
 
@@ -64,7 +66,9 @@ class Hub:
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:
-            return Path(snapshot_download(repo, revision=revision, allow_patterns=list(patterns), local_files_only=True))
+            return Path(
+                snapshot_download(repo, revision=revision, allow_patterns=list(patterns), local_files_only=True)
+            )
         except LocalEntryNotFoundError as error:
             raise Unavailable(
                 f"{repo!r} is no path on the server's machine, and the Hugging Face hub cannot be reached from here; "
@@ -81,14 +85,24 @@ class Hub:
         except hub.RevisionNotFoundError as error:
             raise self._wrong(f"{repo!r} has no revision {revision!r} on the Hugging Face hub") from error
         except hub.GatedRepoError as error:
-            raise self._wrong(f"{repo!r} is gated on the Hugging Face hub; accept its terms and set HF_TOKEN") from error
+            raise self._wrong(
+                f"{repo!r} is gated on the Hugging Face hub; accept its terms and set HF_TOKEN"
+            ) from error
         except (hub.RepositoryNotFoundError, hub.HFValidationError) as error:
             raise self._wrong(
-                f"{repo!r} is no path on the server's machine, and the Hugging Face hub has no such model (or none that "
-                "this server may read); give a folder, a GGUF file, an s3:// uri or a hub id"
+                f"{repo!r} is no path on the server's machine, and the Hugging Face hub has no such model "
+                "(or none that this server may read); give a folder, a GGUF file, an s3:// uri or a hub id"
             ) from error
-        except (hub.HfHubHTTPError, hub.OfflineModeIsEnabled, hub.LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
-            raise Unavailable(f"the Hugging Face hub did not answer for {repo!r}: {error}", reason="HUB_UNREACHABLE") from error
+        except (
+            hub.HfHubHTTPError,
+            hub.OfflineModeIsEnabled,
+            hub.LocalEntryNotFoundError,
+            httpx.HTTPError,
+            OSError,
+        ) as error:
+            raise Unavailable(
+                f"the Hugging Face hub did not answer for {repo!r}: {error}", reason="HUB_UNREACHABLE"
+            ) from error
 
     def _wrong(self, message: str) -> InvalidSpec:
         return InvalidSpec(message, field=self._field, reason="MODEL_NOT_FOUND")

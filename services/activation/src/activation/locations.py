@@ -5,11 +5,10 @@ A source is a folder or a GGUF file of this machine, an s3:// uri of either, or 
 
 import fcntl
 import hashlib
-import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -52,7 +51,15 @@ MODEL = FileSet(
 )
 TOKENIZER = FileSet(
     "tokenizer",
-    ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt", "*.model"),
+    (
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "vocab.*",
+        "merges.txt",
+        "*.model",
+    ),
     ("[tv]*",),
     "a tokenizer is a folder with tokenizer.json as `save_pretrained` writes it, or a .gguf file",
     (CONFIG_FILE,),
@@ -142,10 +149,10 @@ class Locations:
 
 
 @contextmanager
-def made_once(final: Path) -> Iterator[Path | None]:
+def made_once(final: Path) -> Generator[Path | None]:
     """Gives an empty folder to fill, which then becomes `final`; None when `final` is there already.
 
-    Processes of one host take turns, so that the work is done once; a folder that was not finished never becomes `final`.
+    Processes of one host take turns, so that the work is done once; a folder that was not filled never becomes `final`.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     with (final.parent / f"{final.name}.lock").open("w") as lock:
@@ -156,7 +163,7 @@ def made_once(final: Path) -> Iterator[Path | None]:
         folder = Path(tempfile.mkdtemp(dir=final.parent, prefix=f"{final.name}."))
         try:
             yield folder
-            os.rename(folder, final)
+            folder.rename(final)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

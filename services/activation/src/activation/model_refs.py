@@ -49,7 +49,9 @@ def check_kind(inputs: Mapping[str, InputInfo], role: str, kind: str, field_name
     info = inputs[role]
     if info.kind != kind:
         raise InvalidSpec(
-            f"{info.id} is an artifact of kind {info.kind!r}; expected kind {kind!r}", field=field_name, reason="WRONG_KIND"
+            f"{info.id} is an artifact of kind {info.kind!r}; expected kind {kind!r}",
+            field=field_name,
+            reason="WRONG_KIND",
         )
     return info
 
@@ -59,7 +61,8 @@ def check_tokens(tokens: InputInfo, model: ModelDescription) -> None:
     ctx_len = int(str(tokens.spec.get("ctx_len", 0)))
     if model.context_length is not None and ctx_len > model.context_length:
         raise InvalidSpec(
-            f"the rows of {tokens.id} have {ctx_len} tokens; {model.architecture} takes at most {model.context_length}; "
+            f"the rows of {tokens.id} have {ctx_len} tokens; "
+            f"{model.architecture} takes at most {model.context_length}; "
             f"make tokens with ctx_len <= {model.context_length}",
             field="tokens_id",
             reason="CONTEXT_TOO_LONG",
@@ -69,7 +72,8 @@ def check_tokens(tokens: InputInfo, model: ModelDescription) -> None:
     vocab_size = int(str(tokens.manifest.statistics["vocab_size"]))
     if vocab_size > model.vocab_size:
         raise InvalidSpec(
-            f"the tokenizer of {tokens.id} has {vocab_size:,} tokens, the model has embeddings for {model.vocab_size:,}; "
+            f"the tokenizer of {tokens.id} has {vocab_size:,} tokens, "
+            f"the model has embeddings for {model.vocab_size:,}; "
             "they do not belong together: make tokens with this model's tokenizer",
             field="tokens_id",
             reason="VOCABULARY_MISMATCH",
@@ -99,7 +103,9 @@ def check_coder(coder: InputInfo, ref: ModelRef, model: ModelDescription) -> Non
     violations: list[Violation] = []
     if width is not None and width != d_model:
         violations.append(
-            Violation("coder_id", f"the coder takes vectors of {d_model}, {hookpoint} of {model.architecture} gives {width}")
+            Violation(
+                "coder_id", f"the coder takes vectors of {d_model}, {hookpoint} of {model.architecture} gives {width}"
+            )
         )
     violations.extend(_differences(ModelRef.model_validate(dict(statistics["model"])), ref))
     if violations:
@@ -114,7 +120,8 @@ def _differences(trained_on: ModelRef, ref: ModelRef) -> list[Violation]:
     return [
         Violation(
             f"model.{name}",
-            f"the coder was trained on activations with {name} {getattr(trained_on, name)!r} (model {trained_on.source}), "
+            f"the coder was trained on activations with {name} {getattr(trained_on, name)!r} "
+            f"(model {trained_on.source}), "
             f"this spec has {getattr(ref, name)!r} (model {ref.source}); they must be the same",
         )
         for name in differing

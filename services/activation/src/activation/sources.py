@@ -28,7 +28,7 @@ class SourceFile:
     def open(self) -> BinaryIO:
         """Opens the file for reading and seeking."""
         if self.store is None:
-            return open(self.where, "rb")
+            return Path(self.where).open("rb")
         raw: Any = _ObjectReader(self.store, self.where, self.size_bytes)
         return io.BufferedReader(raw, _READ_AHEAD)
 
@@ -56,7 +56,7 @@ class _ObjectReader(io.RawIOBase):
         length = min(len(buffer), self._size - self._at)
         if length <= 0:
             return 0
-        data = self._store.get_range(self._key, self._at, length)
+        data = self._store.objects.get_range(self._key, self._at, length)
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -103,15 +103,14 @@ def _list_objects(uri: str, store: Store | None, field_name: str) -> list[Source
             reason="SOURCE_NOT_FOUND",
         )
     found: list[SourceFile] = []
-    for info in store.list(prefix):
-        key = str(info.object_name)
-        rest = key.removeprefix(prefix)
+    for info in store.objects.list(prefix):
+        rest = info.key.removeprefix(prefix)
         # A prefix is a name, not a part of one: "a/b" is not the folder of "a/bc".
         if rest and not rest.startswith("/") and not prefix.endswith("/") and prefix:
             continue
-        name = rest.strip("/") or key.rsplit("/", 1)[-1]
+        name = rest.strip("/") or info.key.rsplit("/", 1)[-1]
         if not any(part.startswith(".") for part in name.split("/")):
-            found.append(SourceFile(name, int(info.size or 0), str(info.etag), key, store))
+            found.append(SourceFile(name, info.size_bytes, info.version, info.key, store))
     if not found:
         raise InvalidSpec(f"there is no object at {uri}", field=field_name, reason="SOURCE_NOT_FOUND")
     return found

@@ -86,9 +86,7 @@ class TokensKind:
             return
         described = self._descriptions.tokenizer(located, "tokenizer")
         bos = bos_token(spec, described)
-        yield from tokens_run.pack(
-            spec, context, corpus, described, bos, max(1, _POSITIONS_PER_SHARD // spec.ctx_len)
-        )
+        yield from tokens_run.pack(spec, context, corpus, described, bos, max(1, _POSITIONS_PER_SHARD // spec.ctx_len))
         yield Part("tokenizer.json", data=self._descriptions.tokenizer_file(located).read_bytes())
 
     def combine(self, spec: TokensSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
@@ -118,7 +116,8 @@ def _check_split(spec: TokensSpec, document_count: int) -> None:
     used = min(document_count, spec.max_documents or document_count)
     if used < 2 and spec.test_fraction > 0:
         raise InvalidSpec(
-            f"test_fraction is {spec.test_fraction:g}, but there is only {used} document, and a document is never split; "
+            f"test_fraction is {spec.test_fraction:g}, but there is only {used} document, "
+            "and a document is never split; "
             "give more documents (a file each, or a line each of JSONL) or set test_fraction to 0",
             field="test_fraction",
             reason="TOO_FEW_DOCUMENTS",

@@ -129,7 +129,12 @@ def _encode(
 
 
 def _cut(
-    document: int, text: str, ids: Any, offsets: Sequence[tuple[int, int]], max_tokens: int, open_cut: tuple[int, int, int]
+    document: int,
+    text: str,
+    ids: Any,
+    offsets: Sequence[tuple[int, int]],
+    max_tokens: int,
+    open_cut: tuple[int, int, int],
 ) -> Iterator[tuple[list[int], Any]]:
     """Cuts one piece of a document where its tokens reach the limit; characters go with the tokens they begin with."""
     cut, held = open_cut[1:] if open_cut[0] == document else (0, 0)

@@ -31,9 +31,7 @@ def batch_entries(
     return latents[token, slot].astype(np.int32), entries
 
 
-def sort_by_latent(
-    latents: Int32[np.ndarray, " n"], entries: Int32[np.ndarray, "n 5"], d_sae: int
-) -> TaskEntries:
+def sort_by_latent(latents: Int32[np.ndarray, " n"], entries: Int32[np.ndarray, "n 5"], d_sae: int) -> TaskEntries:
     """Sorts entries that are in the order of row and position by latent, keeping that order within each latent."""
     counts = np.bincount(latents, minlength=d_sae)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

@@ -19,7 +19,13 @@ from dragoman.nearest import suggestion
 Mark = tuple[int, int]
 _CHUNK = 1 << 20
 _CHECKED_LINES = 1000
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip"}
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"PK\x03\x04": "zip",
+}
 
 
 class MalformedText(UserTaskError):
@@ -151,7 +157,9 @@ def _line_text(name: str, line: bytes, offset: int, ordinal: int, text_field: st
         raise MalformedText(f"{where} is a JSON {type(value).__name__}; expected an object with a field {text_field!r}")
     record: dict[str, Any] = value
     if text_field not in record:
-        raise MalformedText(f"{where} has no field {text_field!r}; {suggestion(text_field, record)}", reason="NO_TEXT_FIELD")
+        raise MalformedText(
+            f"{where} has no field {text_field!r}; {suggestion(text_field, record)}", reason="NO_TEXT_FIELD"
+        )
     text = record[text_field]
     if not isinstance(text, str):
         raise MalformedText(f"{where}: field {text_field!r} is {type(text).__name__}; expected a string")
@@ -177,7 +185,9 @@ def _open_parquet(name: str, stream: BinaryIO, text_field: str) -> Any:
         raise MalformedText(f"{name} is not a Parquet file: {error}") from error
     schema = file.schema_arrow
     if text_field not in schema.names:
-        raise MalformedText(f"{name} has no column {text_field!r}; {suggestion(text_field, schema.names)}", reason="NO_TEXT_FIELD")
+        raise MalformedText(
+            f"{name} has no column {text_field!r}; {suggestion(text_field, schema.names)}", reason="NO_TEXT_FIELD"
+        )
     kind = schema.field(text_field).type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise MalformedText(f"{name}: column {text_field!r} is {kind}; expected string")

@@ -57,6 +57,6 @@ def _check_finite(activations: Mapping[str, Tensor], rows: Int32[np.ndarray, " n
         wrong = torch.nonzero(~torch.isfinite(sums)).reshape(-1)
         if len(wrong):
             raise UserTaskError(
-                f"{hookpoint} gives NaN or infinite activations at {len(wrong)} tokens, first in row {rows[int(wrong[0])]}; "
-                "a wider dtype may help (float16 overflows beyond 65,504)"
+                f"{hookpoint} gives NaN or infinite activations at {len(wrong)} tokens, "
+                f"first in row {rows[int(wrong[0])]}; a wider dtype may help (float16 overflows beyond 65,504)"
             )

@@ -1,6 +1,7 @@
 """Reads the outputs of modules in a forward pass that stops when the last of them is there."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -50,12 +51,13 @@ class Capture:
 
     @torch.inference_mode()
     def run(self, input_ids: Int64[Tensor, "batch pos"]) -> dict[str, Float[Tensor, "batch pos d"]]:
-        """Returns the output of each hookpoint. Raises ValueError for one that is never called or has no value per token."""
+        """Returns the output of each hookpoint.
+
+        Raises ValueError for one that is never called or has no vector per token.
+        """
         self._found.clear()
-        try:
+        with suppress(_Done):
             self._model(input_ids=input_ids)
-        except _Done:
-            pass
         outputs: dict[str, Tensor] = {}
         for name in self._modules:
             output = first_tensor(self._found.pop(name, None), *input_ids.shape)

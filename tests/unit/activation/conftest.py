@@ -1,0 +1,59 @@
+"""Models, tokenizers and a corpus that several tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from activation.config import Config
+from activation.kinds import build
+from dragoman.kinds import AnyKind
+
+from tests.unit.activation.tiny import save_tokenizer, text_of, tiny_model
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level BPE tokenizer with BOS, EOS and padding, which adds no BOS by itself."""
+    return save_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="session")
+def bos_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, but it puts BOS before each text."""
+    return save_tokenizer(tmp_path_factory.mktemp("tokenizer-bos"), adds_bos=True)
+
+
+@pytest.fixture(scope="session")
+def plain_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without any special token."""
+    return save_tokenizer(tmp_path_factory.mktemp("tokenizer-plain"), special=False)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that returns a saved tiny model by name."""
+    root = tmp_path_factory.mktemp("models")
+
+    def folder(name: str) -> Path:
+        if not (root / name).is_dir():
+            tiny_model(name).save_pretrained(root / name)
+        return root / name
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of twelve texts, one of them in a folder of its own."""
+    root = tmp_path_factory.mktemp("corpus")
+    (root / "more").mkdir()
+    for i in range(12):
+        (root / ("more" if i == 5 else "") / f"{i:02d}.txt").write_text(text_of(i, 40 + 30 * i), encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="session")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, AnyKind]:
+    """The kinds of the service, with a cache of their own and no object store."""
+    config = Config(cache=tmp_path_factory.mktemp("cache"), torch_threads=2, device="cpu")
+    return {kind.name: kind for kind in build(config, None)}

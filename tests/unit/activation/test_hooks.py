@@ -1,0 +1,126 @@
+"""Hookpoints: the right values, and a pass that stops when it has them, for models of every build."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from activation.core.forward import run_batches
+from activation.core.hooks import Capture
+from activation.core.names import full_name
+from activation.describe import describe_config
+from activation.description import ModelDescription
+from dragoman.errors import InvalidSpec, UserTaskError
+from torch import nn
+
+from tests.unit.activation.tiny import CONFIGS, LAST_BUT_ONE, tiny_model
+
+IDS = torch.arange(2 * 9).reshape(2, 9) % 50 + 3
+LAYERS = list(LAST_BUT_ONE.items())
+
+
+def _calls(module: nn.Module) -> list[int]:
+    calls: list[int] = []
+    module.register_forward_hook(lambda *_: calls.append(1))
+    return calls
+
+
+@pytest.mark.parametrize(("name", "hookpoint"), LAYERS)
+def test_the_output_of_a_layer_equals_that_of_the_full_pass(name: str, hookpoint: str) -> None:
+    model = tiny_model(name)
+    with torch.no_grad():
+        states = model(input_ids=IDS, output_hidden_states=True).hidden_states
+    # Mamba's hidden states begin after the first layer, not with the embeddings.
+    full = states[1 if name == "mamba" else 2]
+    inner = hookpoint.removeprefix(f"{model.base_model_prefix}.")
+    with Capture(model.base_model, [inner]) as capture:
+        found = capture.run(IDS)[inner]
+    torch.testing.assert_close(found, full, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "hookpoint"), LAYERS)
+def test_nothing_runs_after_the_last_hookpoint(name: str, hookpoint: str) -> None:
+    model = tiny_model(name)
+    before, after = hookpoint.replace(".1", ".0"), hookpoint.replace(".1", ".2")
+    calls, unembedding = _calls(model.get_submodule(after)), _calls(model.get_output_embeddings())
+    inner = [n.removeprefix(f"{model.base_model_prefix}.") for n in (hookpoint, before)]
+    with Capture(model.base_model, inner) as capture:
+        assert list(capture.run(IDS)) == inner, "in the order asked for"
+    assert calls == []
+    assert unembedding == []
+    model.base_model(input_ids=IDS)
+    assert calls == [1], "no hook is left behind"
+
+
+def test_tuple_outputs_give_their_first_element() -> None:
+    model = tiny_model("llama")
+    whole: list[Any] = []
+    model.model.layers[0].self_attn.register_forward_hook(lambda _m, _a, output: whole.append(output))
+    with Capture(model.model, ["layers.0.self_attn"]) as capture:
+        found = capture.run(IDS)["layers.0.self_attn"]
+    assert isinstance(whole[0], tuple)
+    torch.testing.assert_close(found, whole[0][0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_a_description_names_every_width_that_a_real_pass_gives(name: str) -> None:
+    model, said = tiny_model(name), describe_config(CONFIGS[name]())
+    described = ModelDescription(**said)
+    assert described.widths[LAST_BUT_ONE[name]] == 32
+    for hookpoint, width in described.widths.items():
+        inner = hookpoint.removeprefix(f"{described.base_prefix}.")
+        with Capture(model.base_model, [inner]) as capture:
+            assert capture.run(IDS)[inner].shape == (2, 9, width)
+    assert described.vocab_size == 300
+    assert described.context_length == (None if name == "mamba" else 128)
+
+
+def test_an_unknown_hookpoint_is_answered_with_the_nearest_real_names() -> None:
+    described = ModelDescription(**describe_config(CONFIGS["llama"]()))
+    assert described.hookpoint("layers.2.mlp", "hookpoints[0]") == "model.layers.2.mlp"
+    assert described.hookpoint("model.layers.2.mlp", "hookpoints[0]") == "model.layers.2.mlp"
+    with pytest.raises(InvalidSpec) as caught:
+        described.hookpoint("layers.2.mpl", "hookpoints[0]")
+    assert caught.value.violations[0].field == "hookpoints[0]"
+    assert "no hookpoint 'layers.2.mpl'; the nearest are layers.2.mlp" in caught.value.message
+    with pytest.raises(InvalidSpec, match=r"nearest are layers\.\d"):
+        described.hookpoint("layers.99", "hookpoints[0]")
+
+
+def test_names_are_taken_in_full_or_from_the_base_model() -> None:
+    names = {"gpt_neox.layers.3.mlp": 1}
+    assert full_name("layers.3.mlp", names, "gpt_neox") == "gpt_neox.layers.3.mlp"
+    assert full_name("gpt_neox.layers.3.mlp", names, "gpt_neox") == "gpt_neox.layers.3.mlp"
+    assert full_name("layers.3", names, "gpt_neox") is None
+
+
+def test_a_module_without_a_vector_per_token_is_refused() -> None:
+    with Capture(tiny_model("llama").model, ["rotary_emb"]) as capture, pytest.raises(ValueError, match="rotary_emb"):
+        capture.run(IDS)
+
+
+def test_batches_hold_the_counted_positions_only() -> None:
+    model = tiny_model("llama")
+    tokens = np.arange(5 * 8, dtype=np.int32).reshape(5, 8) % 90
+    documents = np.zeros((5, 8), np.int32)
+    documents[:, 0] = -1
+    documents[4, 5:] = -1
+    with Capture(model.model, ["layers.1"]) as capture:
+        batches = list(run_batches(capture, tokens, documents, 100, 2, torch.device("cpu")))
+        dense = capture.run(torch.from_numpy(tokens).long())["layers.1"].numpy()
+    rows = np.concatenate([b.rows for b in batches])
+    positions = np.concatenate([b.positions for b in batches])
+    assert list(zip(rows - 100, positions, strict=True)) == [tuple(p) for p in np.argwhere(documents >= 0)]
+    found = torch.cat([b.activations["layers.1"] for b in batches]).numpy()
+    np.testing.assert_allclose(found, dense[rows - 100, positions], atol=1e-5)
+    assert np.concatenate([b.tokens for b in batches]).tolist() == tokens[documents >= 0].tolist()
+
+
+def test_activations_that_are_not_finite_stop_the_task_and_name_the_row() -> None:
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.model.embed_tokens.weight[77] = float("nan")
+    tokens = np.full((4, 8), 5, np.int32)
+    tokens[2, 6] = 77
+    with Capture(model.model, ["layers.0"]) as capture, pytest.raises(UserTaskError, match="first in row 42"):
+        list(run_batches(capture, tokens, np.zeros((4, 8), np.int32), 40, 2, torch.device("cpu")))

@@ -1,0 +1,69 @@
+"""Tiny models of several architectures, a tokenizer and texts, made from nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MambaConfig,
+    PreTrainedTokenizerFast,
+)
+
+VOCAB = 300
+_PROSE = "the river ran past old mills and nobody counted how many stones it had rounded on its way"
+_WORDS = _PROSE.split()
+
+
+def text_of(seed: int, words: int) -> str:
+    """Returns prose-like text; the same for the same seed."""
+    return " ".join(_WORDS[(seed * 7 + i * i + i * seed) % len(_WORDS)] for i in range(words)) + ".\n"
+
+
+CONFIGS: dict[str, Any] = {
+    "llama": lambda: LlamaConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=VOCAB, max_position_embeddings=128, tie_word_embeddings=True,
+    ),
+    "gpt2": lambda: GPT2Config(n_embd=32, n_layer=3, n_head=4, vocab_size=VOCAB, n_positions=128),
+    "gpt_neox": lambda: GPTNeoXConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, vocab_size=VOCAB,
+        max_position_embeddings=128,
+    ),
+    "mamba": lambda: MambaConfig(hidden_size=32, num_hidden_layers=3, vocab_size=VOCAB, state_size=8),
+}  # fmt: skip
+
+LAST_BUT_ONE = {
+    "llama": "model.layers.1",
+    "gpt2": "transformer.h.1",
+    "gpt_neox": "gpt_neox.layers.1",
+    "mamba": "backbone.layers.1",
+}
+
+
+def tiny_model(name: str) -> Any:
+    """Returns a causal language model of three layers with random weights that are always the same."""
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(CONFIGS[name]()).eval()
+
+
+def save_tokenizer(folder: Path, *, special: bool = True, adds_bos: bool = False) -> Path:
+    """Trains and saves a byte-level BPE tokenizer; returns its folder."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    names = ["<s>", "</s>", "<pad>"] if special else []
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB, special_tokens=names, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator([text_of(i, 40) for i in range(50)], trainer)
+    if adds_bos:
+        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    special_tokens = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"} if special else {}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special_tokens).save_pretrained(folder)
+    return folder
