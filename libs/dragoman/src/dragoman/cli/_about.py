@@ -73,10 +73,11 @@ def models(options: argparse.Namespace, console: Console) -> int:
         print(json.dumps(fields, indent=2))
         return 0
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("name", "role", "size", "licence", "here"):
-        table.add_column(heading)
+    for heading in ("name", "role", "size", "here"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("licence", no_wrap=True, overflow="ellipsis")
     for asset, path in rows:
-        size = f"{asset.size / 1e6:,.0f} MB"
-        table.add_row(asset.name, asset.role, size, asset.licence, str(path) if path.exists() else "no")
+        size, here = f"{asset.size / 1e6:,.0f} MB", "yes" if path.exists() else "no"
+        table.add_row(asset.name, asset.role, size, here, asset.licence)
     console.print(table)
     return 0

@@ -5,14 +5,12 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dragoman import pipeline
 from dragoman.cli import _words
 from dragoman.cli._board import Board, follow, table
 from dragoman.cli._ids import resolve, resolve_all
@@ -25,8 +23,7 @@ from dragoman.rpc.methods import SUBMITS
 
 def submit(client: Client, options: argparse.Namespace, console: Console) -> int:
     """Submits a pipeline file; watches it when asked to."""
-    steps = pipeline.load(Path(options.file), settings(options.set))
-    jobs = client.submit_pipeline(steps)
+    jobs: Mapping[str, JobRecord] = client.submit_pipeline(options.pipeline)
     if options.retry_failed:
         jobs = {name: _again(client, job) for name, job in jobs.items()}
     if options.watch:

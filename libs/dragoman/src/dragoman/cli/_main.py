@@ -30,17 +30,25 @@ Command = Callable[[argparse.Namespace, Console], int]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `dragoman` and returns its exit code."""
     options = parser().parse_args(arguments)
-    console = Console(no_color=options.no_color or None, force_terminal=False if options.plain else None)
+    console = _console(options)
     try:
         return options.run(options, console)
     except DragomanError as error:
         return _failed(error, options.debug)
     except KeyboardInterrupt:
-        _say(options.interrupted)
+        _say(f"\n{options.interrupted}")
         return INTERRUPTED
     except BrokenPipeError:  # `dragoman jobs | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _console(options: argparse.Namespace) -> Console:
+    """Plain and wide where nobody looks at it live: a pipe must get whole lines."""
+    console = Console(no_color=options.no_color or None, force_terminal=False if options.plain else None)
+    if console.is_terminal or os.environ.get("COLUMNS"):
+        return console
+    return Console(no_color=options.no_color or None, force_terminal=False, width=200)
 
 
 def _failed(error: DragomanError, debug: bool) -> int:
@@ -127,8 +135,17 @@ def _with_client(name: str, module: str) -> Command:
     return run
 
 
+def _submit(options: argparse.Namespace, console: Console) -> int:
+    """Reads the file before it looks for servers: mistakes in it are told without any."""
+    from dragoman import pipeline
+    from dragoman.cli._jobs import settings
+
+    options.pipeline = pipeline.load(Path(options.file), settings(options.set))
+    return _with_client("submit", "_jobs")(options, console)
+
+
 def _job_commands(commands: Commands) -> None:
-    submit = _add(commands, "submit", "submit the jobs of a pipeline file", _with_client("submit", "_jobs"))
+    submit = _add(commands, "submit", "submit the jobs of a pipeline file", _submit)
     submit.add_argument("file", help="YAML or JSON; see docs/data-flow.md for the kinds")
     submit.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="value of a variable")
     submit.add_argument("--watch", action="store_true", help="show progress until all jobs are done")

@@ -24,7 +24,13 @@ def up_options(parser: argparse.ArgumentParser) -> None:
     )
     llm.add_argument("--llm-model", default=os.environ.get("DRAGOMAN_LLM_MODEL", ""), help="the model's name there")
     llm.add_argument("--no-llm", action="store_true", help="start none: explaining and scoring will not work")
-    parser.add_argument("--port-base", type=int, default=None, metavar="PORT", help="first of the ports that are used")
+    parser.add_argument(
+        "--port-base",
+        type=int,
+        default=os.environ.get("DRAGOMAN_PORT_BASE"),
+        metavar="PORT",
+        help="first of the ports that are used (default: DRAGOMAN_PORT_BASE, else 17400)",
+    )
     parser.add_argument(
         "--workers", action="append", default=[], metavar="SERVICE=N", help="more workers of a service; may be repeated"
     )

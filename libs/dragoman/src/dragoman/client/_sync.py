@@ -30,13 +30,21 @@ class _LoopThread:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine and returns its result; an interrupt cancels it."""
-        future = asyncio.run_coroutine_threadsafe(work, self._running())
+        loop = self._running()
+        tasks: list[asyncio.Task[Any]] = []
+
+        async def known() -> T:
+            tasks.extend(filter(None, [asyncio.current_task()]))
+            return await work
+
+        future = asyncio.run_coroutine_threadsafe(known(), loop)
         try:
             return future.result()
         except BaseException:
             if not future.done():
-                future.cancel()
-                concurrent.futures.wait([future], timeout=2)
+                # The task itself must have ended before its generator can be closed; a cancelled future says nothing.
+                loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+                concurrent.futures.wait([future], timeout=5)
             raise
 
     def _running(self) -> asyncio.AbstractEventLoop:
