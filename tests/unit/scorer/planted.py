@@ -164,13 +164,12 @@ class Asked:
     prompt: str
     description: str
     text: str
-    order: str
 
     @classmethod
     def of(cls, prompt: str) -> "Asked":
         item = prompt.rsplit("\n\n", 1)[1]
-        description, text, order = item.split("\n")
-        return cls(prompt, description.removeprefix("Description: "), text.removeprefix("Text:"), order)
+        description, text, _ = item.split("\n")
+        return cls(prompt, description.removeprefix("Description: "), text.removeprefix("Text:"))
 
     @property
     def marked(self) -> str:

@@ -1,5 +1,6 @@
 """The job kind `scores` over planted latents, with judges that follow rules."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from dragoman.errors import InvalidSpec, TransientTaskError, UserTaskError
 from dragoman.folder import FolderArtifact
 from scorer.core.examples import DocumentLeak
 from scorer.core.metrics import mean_interval
+from scorer.core.prompts import question
+from scorer.core.scorers import METHODS
 from scorer.scores_kind import ScoresKind
 from scorer.spec import LlmRef, ScoresSpec
 
@@ -103,14 +106,6 @@ def test_judge_of_text_alone_gets_exactly_the_floor_in_fuzzing(laid: p.Laid, tmp
 
     for row in table(score(laid, p.RuleJudge(by_text), tmp_path, spec("fuzzing")), "latents.parquet"):
         assert row["auroc"] == pytest.approx(0.5, abs=1e-12)
-
-
-@pytest.mark.parametrize("scorer", SCORERS)
-def test_judge_of_the_order_of_answers_is_at_the_floor(laid: p.Laid, tmp_path: Path, scorer: str) -> None:
-    made = score(laid, p.RuleJudge(lambda asked: 0.9 if asked.order.startswith("Yes") else 0.1), tmp_path, spec(scorer))
-    for row in table(made, "latents.parquet"):
-        # An odd number of examples has one more under one order.
-        assert row["auroc"] == pytest.approx(0.5, abs=0.05)
 
 
 # ---------------------------------------------------------------- failures
@@ -216,8 +211,8 @@ def test_windows_are_not_repeated(laid: p.Laid, tmp_path: Path, scorer: str) -> 
 
 
 def test_shuffled_arm_asks_the_same_windows_with_another_explanation(laid: p.Laid, tmp_path: Path) -> None:
-    judge = p.RuleJudge(p.oracle)
-    examples = table(score(laid, judge, tmp_path, spec("fuzzing", null_count=5)), "examples.parquet")
+    made = score(laid, p.RuleJudge(p.oracle), tmp_path, spec("fuzzing", null_count=5))
+    examples = table(made, "examples.parquet")
     for latent in range(LATENTS):
         mine = [e for e in examples if e["latent"] == latent]
         own = {e["example"]: e for e in mine if e["arm"] == "score"}
@@ -229,20 +224,34 @@ def test_shuffled_arm_asks_the_same_windows_with_another_explanation(laid: p.Lai
             assert [e[k] for k in ("row", "start", "label", "marked")] == [
                 own[e["example"]][k] for k in ("row", "start", "label", "marked")
             ]
-    assert len(set(judge.prompts)) == len(judge.prompts)
 
 
-def test_labels_and_orders_of_answers_are_balanced_and_mixed(laid: p.Laid, tmp_path: Path) -> None:
-    judge = p.RuleJudge(p.oracle)
-    examples = table(score(laid, judge, tmp_path, spec(null_count=0, latents_per_task=100)), "examples.parquet")
-    orders = [p.Asked.of(prompt).order for prompt in judge.prompts]
-    for first in range(0, len(examples), 40):
-        mine = list(zip(examples[first : first + 40], orders[first : first + 40], strict=True))
-        for label in (True, False):
-            assert sum(e["label"] is label for e, _ in mine) == 20
-            assert sum(e["label"] is label and order == "Yes/No:" for e, order in mine) == 10
-    beginnings = {tuple(e["label"] for e in examples[first : first + 6]) for first in range(0, len(examples), 40)}
-    assert len(beginnings) > LATENTS // 2, "labels stand in an order of their own for each latent"
+def test_labels_are_balanced_and_in_an_order_of_their_own(laid: p.Laid, tmp_path: Path) -> None:
+    made = score(laid, p.RuleJudge(p.oracle), tmp_path, spec(null_count=0))
+    orders = []
+    for latent in range(LATENTS):
+        mine = [e for e in table(made, "examples.parquet") if e["latent"] == latent]
+        assert [e["example"] for e in mine] == list(range(40))
+        assert sum(e["label"] for e in mine) == 20
+        orders.append(tuple(e["label"] for e in mine))
+    assert len(set(orders)) == LATENTS
+    first_is_yes = np.mean([order[0] for order in orders])
+    assert 0.1 < first_is_yes < 0.9
+
+
+def test_worked_examples_are_as_often_yes_as_no() -> None:
+    for method in METHODS.values():
+        assert method.prefix.count("Answer: Yes\n") == method.prefix.count("Answer: No\n") == 4
+
+
+def test_prompts_are_those_of_the_version() -> None:
+    """Who changes a prompt must give its method and ScoresKind a new version, and then the new digest here."""
+    prompts = {m.version: question(m.prefix, "an explanation", " a text") for m in METHODS.values()}
+    assert ScoresKind.version == 1
+    assert {version: sha256(prompt.encode()).hexdigest()[:16] for version, prompt in prompts.items()} == {
+        "detection-random-1": "4365770b4990e3b8",
+        "fuzzing-wrong_marks-1": "9206ad7dabeea2db",
+    }
 
 
 def test_prompts_of_a_latent_share_all_but_the_window(laid: p.Laid, tmp_path: Path) -> None:
@@ -343,7 +352,7 @@ def test_explanations_of_other_latents_are_refused_with_both_ids(tmp_path: Path)
 
 def test_no_explanation_at_all_is_refused(tmp_path: Path) -> None:
     laid = p.lay_out(p.planted(3, outcomes=dict.fromkeys(range(3), "unparsable")), tmp_path / "in")
-    with pytest.raises(InvalidSpec, match="no explanation to score.*attempted 3, parsed 0"):
+    with pytest.raises(InvalidSpec, match=r"no explanation to score.*attempted 3, parsed 0"):
         score(laid, p.RuleJudge(p.oracle), tmp_path, spec())
 
 

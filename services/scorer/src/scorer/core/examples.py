@@ -43,22 +43,19 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class PlacedExample:
-    """An example with its place among a latent's questions and the order in which its answers are named."""
+    """An example with its place among a latent's questions."""
 
     index: int
-    order: int
-    """0: yes is named first; 1: no is."""
     example: Example
 
 
 def placed(examples: Sequence[Example], seed: int) -> list[PlacedExample]:
-    """Puts examples in a seeded order and gives half of each label either order of answers.
+    """Puts examples in a seeded order, which follows from the seed and the examples' ids alone.
 
-    Both follow from the seed and the examples' ids alone, not from the order in which they come.
+    The label cannot be read from the place, and the order in which the examples come does not matter.
     """
     ranked = sorted(examples, key=lambda e: derived_seed("order", seed, e.id))
-    orders = {e.id: order for label in (True, False) for e, order in _orders(ranked, label, seed)}
-    return [PlacedExample(index, orders[e.id], e) for index, e in enumerate(ranked)]
+    return [PlacedExample(index, example) for index, example in enumerate(ranked)]
 
 
 def null_subset(examples: Sequence[PlacedExample], count: int) -> list[PlacedExample]:
@@ -79,10 +76,3 @@ def check_disjoint(latent: int, examples: Sequence[Example], seen_documents: fro
             f"latent {latent}: windows to be judged come from document(s) {leaked[:5]}, which the explainer saw or may "
             "have seen; explanations must be made from train documents of the same tokens artifact"
         )
-
-
-def _orders(ranked: Sequence[Example], label: bool, seed: int) -> list[tuple[Example, int]]:
-    """Alternates the orders along a second seeded ranking of the label's examples, from a seeded beginning."""
-    mine = sorted((e for e in ranked if e.label is label), key=lambda e: derived_seed("answers", seed, e.id))
-    first = derived_seed("answers", seed, mine[0].id) if mine else 0
-    return [(e, (first + i) % 2) for i, e in enumerate(mine)]

@@ -24,13 +24,13 @@ def questions(
     """Returns all of a latent's questions: its examples with its own explanation, then some with its partner's.
 
     Questions with one explanation follow each other, so that an engine's prefix cache holds all but the window. The
-    windows, marks and orders of the shuffled arm are those of the scored one; only the explanation differs.
+    windows, marks and order of the shuffled arm are those of the scored one; only the explanation differs.
     """
     texts = {placed.index: pieces(placed.example.window) for placed in examples}
 
     def ask(placed: PlacedExample, arm: str, source: int) -> Question:
         shown = method.text(placed.example, texts[placed.index])
-        prompt = question(method.prefix, explanations[source], shown, placed.order)
+        prompt = question(method.prefix, explanations[source], shown)
         return Question(placed, arm, source, texts[placed.index], prompt)
 
     asked = [ask(placed, SCORE, placed.example.latent) for placed in examples]
