@@ -45,7 +45,8 @@ def marked_text(example: Example) -> str:
 def strengths_text(example: Example, strongest: float) -> str:
     """Returns the marked tokens in order of appearance with their strengths: `(Monday 9, March 4)`."""
     places = np.flatnonzero(mask(example.activations))
-    kept = np.sort(places[np.argsort(-example.activations[places], kind="stable")[:LISTED]]).tolist()
+    strongest_first = places[np.argsort(-example.activations[places], kind="stable")]
+    kept = sorted(int(place) for place in strongest_first[:LISTED])
     pairs = [(_name(example.texts[i]), strength(float(example.activations[i]), strongest)) for i in kept]
     return f"({', '.join(f'{text} {value}' for text, value in pairs)})"
 
