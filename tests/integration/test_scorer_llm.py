@@ -1,4 +1,4 @@
-"""Scores with a real engine whose model judges at chance level: the plumbing is asserted, and that it is near chance."""
+"""Scores with a real engine whose model judges at chance level: plumbing is asserted, and a score near chance."""
 
 from collections.abc import Iterator
 from pathlib import Path

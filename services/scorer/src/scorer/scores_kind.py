@@ -1,5 +1,6 @@
 """The job kind `scores`: explanations against held-out windows."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from scorer.tables import LATENTS, read_explained, table_bytes
 from scorer.windows import HeldOutWindows
 
 _JUDGE = 0
+_MOST_TASKS = 10_000
 
 Steps = Iterator[Progress | Part | Checkpoint]
 
@@ -88,7 +90,7 @@ class ScoresKind:
         manifest = inputs["explanations"].manifest
         assert manifest is not None
         attempted = _number(manifest.statistics, "attempted")
-        size = spec.latents_per_task
+        size = max(spec.latents_per_task, math.ceil(attempted / _MOST_TASKS))
         groups: list[Mapping[str, Json]] = [
             {"first": first, "end": min(first + size, attempted)} for first in range(0, attempted, size)
         ]

@@ -30,7 +30,7 @@ class ScoresSpec(Spec):
     """Windows of each kind judged with another latent's explanation too. Default: active_count."""
     window_length: int = Field(default=32, ge=1)
     llm: LlmRef = LlmRef()
-    seed: int = 0
+    seed: int = Field(default=0, ge=-(2**63), le=2**63 - 1)
     bootstrap_count: int = Field(default=2_000, ge=100, le=100_000)
     max_failed_fraction: float = Field(default=0.5, ge=0.0, le=1.0)
     latents_per_task: int = Field(default=4, ge=1)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Bool
+from latent_cache import Window
 
 from scorer.core.examples import ACTIVE, RANDOM, Example
 from scorer.core.prompts import detection_prefix, plain_text
@@ -27,14 +29,15 @@ class Detection:
 
     def examples(self, drawn: Drawn, counts: Counts, seed: int) -> list[Example]:
         positives = [
-            Example(drawn.latent, window, ACTIVE, True, int(quantile), window.activations > 0.0)
+            Example(drawn.latent, window, ACTIVE, True, int(quantile), _unmarked(window))
             for window, quantile in zip(drawn.active, drawn.quantiles, strict=True)
         ]
-        negatives = [
-            Example(drawn.latent, window, RANDOM, False, -1, np.zeros(len(window.tokens), np.bool_))
-            for window in drawn.silent
-        ]
+        negatives = [Example(drawn.latent, window, RANDOM, False, -1, _unmarked(window)) for window in drawn.silent]
         return positives + negatives
 
     def text(self, example: Example, pieces: Sequence[str]) -> str:
         return plain_text(pieces)
+
+
+def _unmarked(window: Window) -> Bool[np.ndarray, " pos"]:
+    return np.zeros(len(window.tokens), np.bool_)
