@@ -74,7 +74,7 @@ class Metrics:
         with self._lock:
             for sample in _growing(self.registry.collect()):
                 delta = sample.value - self._drained.get(_key(sample), 0.0)
-                if delta:
+                if delta or _key(sample) not in self._drained:  # a histogram has its empty buckets too
                     self._drained[_key(sample)] = sample.value
                     grown.append((sample.name, dict(sample.labels), delta))
         return grown
