@@ -29,9 +29,9 @@ about a little and see the watery part of the world. "My dear Mr. Bennet," said 
 that Netherfield Park is let at last?" Mr. Bennet replied that he had not. "But it is," returned she; "for Mrs. Long has
 just been here, and she told me all about it." Alice was beginning to get very tired of sitting by her sister on the
 bank, and of having nothing to do: once or twice she had peeped into the book her sister was reading, but it had no
-pictures or conversations in it. Far out in the ocean the water is as blue as the petals of the loveliest cornflower, and
-as clear as the purest glass. But it is very deep too. It goes down deeper than any anchor rope will go, and many, many
-steeples would have to be stacked one on top of another to reach from the bottom to the surface of the sea.
+pictures or conversations in it. Far out in the ocean the water is as blue as the petals of the loveliest cornflower,
+and as clear as the purest glass. But it is very deep too. It goes down deeper than any anchor rope will go, and many,
+many steeples would have to be stacked one on top of another to reach from the bottom to the surface of the sea.
 He was an old man who fished alone in a skiff, and on the fourth day of the week the wind went round to the north.
 """
 TRAINED_LATENTS = (
@@ -112,7 +112,7 @@ def lay_out(root: Path, plan: Plan, **spec: Any) -> Laid:
 
 
 def _side(writer: "_Writer", side: str, tokens: str, plan: Plan) -> dict[str, Any]:
-    model = {"source": "/models/SmolLM2-135M", "weights": plan.weights[side]}
+    model = {"source": "/models/SmolLM2-135M", "weights": plan.weights[side], "weights_seed": int(side == "control")}
     train = writer.artifact("activations", {"tokens_id": tokens, "model": model}, {"tokens": tokens}, {}, {})
     coder = writer.artifact(
         "coder", {"activations_id": train, "d_sae": 4608}, {"activations": train}, {"curves.parquet": _curve(side)}, {}

@@ -46,7 +46,7 @@ def curves(found: Mapping[str, Curve]) -> Html:
 
 def _frame(across: Scale, up: Scale) -> list[Html]:
     pieces: list[Html] = []
-    for tick in up.ticks(nice_step(up.high, 4)):
+    for tick in up.ticks(nice_step(up.high, 6)):
         pieces += [line(across.start, up(tick), across.end, up(tick), "grid")]
         pieces += [label(across.start - 8.0, up(tick) + 4.0, f"{tick:g}", anchor="end")]
     for tick in across.ticks(nice_step(across.high, 4)):

@@ -13,8 +13,8 @@ from scorer.core.report_markup import Html, el
 from scorer.core.scorecard import CONTROL, MINIMUM_LATENTS, SIDES, TRAINED, MetricCard
 from scorer.core.scorecard_words import METRIC_NAMES, full, number
 
-_WIDTH = 760.0
-_LEFT, _RIGHT = 96.0, 20.0
+_WIDTH = 520.0
+_LEFT, _RIGHT = 76.0, 14.0
 _HILL_TOP, _HILL_BOTTOM = 26.0, 146.0
 _STRIP = 58.0
 _GRID = 201
@@ -30,12 +30,10 @@ class ScoredLatent:
     """Id of the latent's card on the page, if it has one."""
 
 
-def distribution(metric: MetricCard, points: Mapping[str, Sequence[ScoredLatent]]) -> Html:
-    """Draws smoothed densities over two strips of dots, one dot a latent."""
+def distribution(metric: MetricCard, points: Mapping[str, Sequence[ScoredLatent]], lowest: float) -> Html:
+    """Draws smoothed densities over two strips of dots, one dot a latent, on an axis that reaches `lowest`."""
     values = {side: np.asarray([p.value for p in points[side]], np.float64) for side in SIDES}
-    lows = [metric.sides[side].shuffled.low for side in SIDES]
-    everything = [float(v) for side in SIDES for v in values[side]] + [v for v in lows if v is not None]
-    scale = score_scale(min(everything, default=0.5), _LEFT, _WIDTH - _RIGHT)
+    scale = score_scale(lowest, _LEFT, _WIDTH - _RIGHT)
     bottom = _HILL_BOTTOM + 10.0 + 2.0 * _STRIP
     strips = [
         _strip(side, metric, points[side], _HILL_BOTTOM + 10.0 + i * _STRIP, scale) for i, side in enumerate(SIDES)

@@ -13,16 +13,15 @@ _WIDTH = 460.0
 _LEFT = 132.0
 
 
-def means(metric: MetricCard) -> Html:
-    """Draws the means of both sides and of their shuffled nulls, with intervals, over one axis."""
+def means(metric: MetricCard, lowest: float) -> Html:
+    """Draws the means of both sides and of their shuffled nulls, with intervals, on an axis that reaches `lowest`."""
     rows = [
         ("trained", TRAINED, metric.sides[TRAINED].score),
         ("control", CONTROL, metric.sides[CONTROL].score),
         ("trained, shuffled", f"{TRAINED} null", metric.sides[TRAINED].shuffled),
         ("control, shuffled", f"{CONTROL} null", metric.sides[CONTROL].shuffled),
     ]
-    lows = [e.low if e.low is not None else e.value for _, _, e in rows]
-    scale = score_scale(min([v for v in lows if v is not None], default=0.5), _LEFT, _WIDTH - 16.0)
+    scale = score_scale(lowest, _LEFT, _WIDTH - 16.0)
     bottom = 14.0 + _ROW * len(rows)
     drawn = [_row(14.0 + _ROW * (i + 0.5), words, kind, e, scale) for i, (words, kind, e) in enumerate(rows)]
     told = "; ".join(f"{words} {full(e)}" for words, _, e in rows)

@@ -89,6 +89,14 @@ class Report:
     software: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
+def lowest_score(report: Report) -> float:
+    """Returns the lowest score that any chart shows, so that all charts can share one axis."""
+    sides = [side for scorer in report.card.scorers.values() for side in scorer.verdict.sides.values()]
+    bounds = [estimate.low for side in sides for estimate in (side.score, side.shuffled)]
+    dots = [point.value for found in report.points.values() for side in found.values() for point in side]
+    return min([*dots, *(low for low in bounds if low is not None)], default=0.5)
+
+
 def card_key(side: str, latent: int) -> str:
     """Returns the id of a latent's card."""
     return f"{side}-{latent}"

@@ -1,6 +1,7 @@
 """HTML and SVG by functions: every string is escaped unless a function here made it."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from html import escape
 
 VOID = frozenset({"meta", "input", "br", "hr"})
@@ -14,6 +15,14 @@ class Html(str):
 
 Child = str | Html | None | Iterable["Child"]
 Attribute = str | int | float | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tall:
+    """A table cell that reaches over several rows."""
+
+    content: Child
+    rows: int
 
 
 def el(tag: str, attributes: Mapping[str, Attribute] | None = None, /, *children: Child) -> Html:
@@ -38,8 +47,11 @@ def join(children: Child) -> Html:
     return Html("".join(join(child) for child in children))
 
 
-def table(head: Iterable[Child], rows: Iterable[Iterable[Child]], kind: str = "") -> Html:
-    """Returns a table whose rows begin with their heading, in a box that scrolls sideways by itself."""
+def table(head: Iterable[Child], rows: Iterable[Iterable[Child | Tall]], kind: str = "") -> Html:
+    """Returns a table whose rows begin with their heading, in a box that scrolls sideways by itself.
+
+    A cell given as `Tall(content, rows)` reaches down over the following rows.
+    """
     top = el("tr", {}, [el("th", {"scope": "col"}, cell) for cell in head])
     body = [el("tr", {}, [_cell(i, cell) for i, cell in enumerate(row)]) for row in rows]
     return el(
@@ -47,7 +59,9 @@ def table(head: Iterable[Child], rows: Iterable[Iterable[Child]], kind: str = ""
     )
 
 
-def _cell(index: int, content: Child) -> Html:
+def _cell(index: int, content: Child | Tall) -> Html:
+    if isinstance(content, Tall):
+        return el("td", {"rowspan": content.rows}, content.content)
     return el("td", {}, content) if index else el("th", {"scope": "row"}, content)
 
 

@@ -6,9 +6,9 @@ from scorer.core import scorecard_words as words
 from scorer.core.charts_curve import curves
 from scorer.core.charts_distribution import distribution
 from scorer.core.charts_interval import means
-from scorer.core.report_content import Report
-from scorer.core.report_markup import Child, Html, el, table
-from scorer.core.scorecard import CONTROL, SIDES, TRAINED, MetricCard, ScorerCard, Verdict
+from scorer.core.report_content import Report, lowest_score
+from scorer.core.report_markup import Child, Html, Tall, el, table
+from scorer.core.scorecard import CONTROL, MINIMUM_LATENTS, SIDES, TRAINED, MetricCard, ScorerCard, Verdict
 from scorer.core.scorecard_side import Reconstruction, Scorecard, SideCard
 
 _TONES = {Verdict.YES: "yes", Verdict.NO: "no", Verdict.TOO_FEW: "few"}
@@ -20,7 +20,7 @@ _OF_SCORER = {
 
 def head(report: Report) -> Html:
     """Returns the title and one verdict per scorer."""
-    card = report.card
+    card, lowest = report.card, lowest_score(report)
     subject = card.sides[TRAINED].subject
     about = f"{subject.model}, {subject.hookpoint}, {subject.d_sae:,} latents, k = {subject.k}"
     sides = [
@@ -32,15 +32,32 @@ def head(report: Report) -> Html:
         el("p", {"class": "eyebrow"}, "Dragoman scorecard"),
         el("h1", {}, card.title or "Trained against control"),
         el("p", {"class": "about"}, about, el("br"), sides),
-        el("div", {"class": "verdicts"}, [_verdict(scorer, card.confidence) for scorer in card.scorers.values()]),
+        el(
+            "div",
+            {"class": "verdicts"},
+            [_verdict(scorer, card.confidence, lowest) for scorer in card.scorers.values()],
+        ),
         [el("p", {"class": "note"}, el("b", {}, "Note. "), note) for note in card.notes],
     )
 
 
 def distributions(report: Report) -> Html:
     """Returns one drawing per scorer."""
-    figures = [_figure(scorer, report) for scorer in report.card.scorers.values()]
-    return el("section", {"id": "distributions"}, el("h2", {}, "Scores of latents, trained over control"), figures)
+    lowest = lowest_score(report)
+    figures = [_figure(scorer, report, lowest) for scorer in report.card.scorers.values()]
+    bounds = words.percent(report.card.confidence)
+    reading = (
+        f"One dot is one latent; follow it to its card. Diamonds and bars are means with {bounds} intervals. Grey "
+        "bands are intervals of the mean when the same windows are judged with another latent's explanation. Hills are "
+        f"smoothed densities, drawn from {MINIMUM_LATENTS} latents on."
+    )
+    return el(
+        "section",
+        {"id": "distributions"},
+        el("h2", {}, "Scores of latents, trained over control"),
+        el("p", {"class": "lead"}, reading),
+        el("div", {"class": "figures"}, figures),
+    )
 
 
 def scores(card: Scorecard) -> Html:
@@ -86,73 +103,62 @@ def denominators(card: Scorecard) -> Html:
 _CURVE_CAPTION = "Fraction of variance unexplained on training batches, by tokens seen. Lower is better."
 
 
-def _verdict(scorer: ScorerCard, confidence: float) -> Html:
+def _verdict(scorer: ScorerCard, confidence: float, lowest: float) -> Html:
     metric = scorer.verdict
-    tone = _TONES[metric.comparison.distinguishable_from_control]
+    verdict = metric.comparison.distinguishable_from_control
     shuffled = [el("li", {}, words.shuffled_sentence(metric, side)) for side in SIDES]
     return el(
         "div",
-        {"class": f"verdict {tone}"},
+        {"class": "verdict"},
         el(
             "div",
             {"class": "words"},
+            el("span", {"class": f"pill {_TONES[verdict]}"}, f"distinguishable from control: {verdict}"),
             el("p", {"class": "sentence"}, words.verdict_title(scorer)),
             el("p", {"class": "detail"}, words.verdict_detail(scorer, confidence)),
             el("p", {"class": "against"}, "Other than shuffled explanations?"),
             el("ul", {}, shuffled),
         ),
-        means(metric),
+        means(metric, lowest),
     )
 
 
-def _figure(scorer: ScorerCard, report: Report) -> Html:
-    metric = scorer.verdict
-    caption = (
-        f"{_OF_SCORER.get(scorer.scorer, '')} One dot is one latent (follow it to its card). Diamonds and bars: mean "
-        f"and {words.percent(report.card.confidence)} interval. Grey bands: interval of the mean when each window is "
-        "judged with another latent's explanation. Hills: smoothed density, from five latents on."
-    )
+def _figure(scorer: ScorerCard, report: Report, lowest: float) -> Html:
+    judge = el("small", {}, f"judged by {scorer.judge}") if scorer.judge else None
     return el(
         "figure",
         {},
-        el(
-            "h3",
-            {},
-            f"{scorer.scorer.capitalize()} ",
-            el("small", {}, f"judged by {scorer.judge}" if scorer.judge else ""),
-        ),
-        el("div", {"class": "scroll"}, distribution(metric, report.points[scorer.scorer])),
-        el("figcaption", {}, caption.strip()),
+        el("h3", {}, scorer.scorer.capitalize(), " ", judge),
+        distribution(scorer.verdict, report.points[scorer.scorer], lowest),
+        el("figcaption", {}, _OF_SCORER.get(scorer.scorer)),
     )
 
 
 def _scorer_table(scorer: ScorerCard) -> Html:
-    rows: list[list[Child]] = []
+    rows: list[list[Child | Tall]] = []
     for metric in scorer.metrics.values():
         rows += _metric_rows(metric)
     return table(["", *SIDES, "trained \N{MINUS SIGN} control"], rows, "compare scores-table")
 
 
-def _metric_rows(metric: MetricCard) -> list[list[Child]]:
+def _metric_rows(metric: MetricCard) -> list[list[Child | Tall]]:
     name, found = words.METRIC_NAMES[metric.metric], metric.comparison
     sides = [metric.sides[side] for side in SIDES]
-    effects = [
+    between = [
+        words.full(found.difference, sign=True),
+        el("p", {}, _pill(found.distinguishable_from_control), " ", words.sample(found)),
         el("p", {}, f"Cliff's delta {words.full(found.cliffs_delta, sign=True)}"),
         el("p", {}, f"Hedges' g {words.full(found.hedges_g, sign=True)}"),
         el("p", {}, words.p_value(found.permutation)),
     ]
-    above = [[words.full(s.above_shuffled, sign=True), " ", _pill(s.distinguishable_from_shuffled)] for s in sides]
-    difference = [
-        words.full(found.difference, sign=True),
-        " ",
-        _pill(found.distinguishable_from_control),
-        el("p", {}, words.sample(found)),
+    above = [
+        [words.full(s.above_shuffled, sign=True), el("p", {}, _pill(s.distinguishable_from_shuffled))] for s in sides
     ]
     return [
-        [el("b", {}, name[0].upper() + name[1:]), *(words.full(s.score) for s in sides), difference],
-        ["floor", *([words.number(metric.floor)] * 2), ""],
-        ["shuffled explanations", *(words.full(s.shuffled) for s in sides), ""],
-        ["above shuffled", *above, effects],
+        [el("b", {}, name[0].upper() + name[1:]), *(words.full(s.score) for s in sides), Tall(between, 4)],
+        ["floor", *([words.number(metric.floor)] * 2)],
+        ["shuffled", *(words.full(s.shuffled) for s in sides)],
+        ["above shuffled", *above],
     ]
 
 
