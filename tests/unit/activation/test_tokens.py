@@ -74,7 +74,7 @@ def test_bytes_do_not_depend_on_the_order_of_tasks(
 ) -> None:
     monkeypatch.setattr("activation.tokens_kind._GROUP_BYTES", 3000)
     monkeypatch.setattr("activation.tokens_kind._POSITIONS_PER_SHARD", 500)
-    monkeypatch.setattr("activation.tokens_run._TOKENS_PER_PART", 200)
+    monkeypatch.setattr("activation.tokenise_run._TOKENS_PER_PART", 200)
     spec = _spec(corpus, tokenizer_folder, test_fraction=0.25, max_document_tokens=70)
     assert len(kinds["tokens"].plan(kinds["tokens"].resolve(spec), {})[0].tasks) > 2
     one = run_local(kinds["tokens"], spec, {}, tmp_path / "one")

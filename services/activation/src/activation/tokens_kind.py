@@ -75,18 +75,18 @@ class TokensKind:
         ]
 
     def run(self, spec: TokensSpec, context: Context) -> Iterator[Progress | Part | Checkpoint]:
-        from activation import tokens_run  # numpy, pyarrow and tokenizers: only where work is done
+        from activation import pack_run, tokenise_run  # tokenizers: only where work is done
 
         corpus = unchanged_corpus(
             spec.source, spec.format, spec.text_field, spec.source_fingerprint, self._store, self._json
         )
         located = Located(spec.tokenizer, spec.tokenizer_revision, spec.tokenizer_fingerprint)
         if context.task.stage == 0:
-            yield from tokens_run.tokenise(spec, context, corpus, self._descriptions.tokenizer_file(located))
+            yield from tokenise_run.tokenise(spec, context, corpus, self._descriptions.tokenizer_file(located))
             return
         described = self._descriptions.tokenizer(located, "tokenizer")
         bos = bos_token(spec, described)
-        yield from tokens_run.pack(spec, context, corpus, described, bos, max(1, _POSITIONS_PER_SHARD // spec.ctx_len))
+        yield from pack_run.pack(spec, context, corpus, described, bos, max(1, _POSITIONS_PER_SHARD // spec.ctx_len))
         yield Part("tokenizer.json", data=self._descriptions.tokenizer_file(located).read_bytes())
 
     def combine(self, spec: TokensSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:

@@ -1,0 +1,181 @@
+"""The packing task of the `tokens` kind."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from dragoman.artifacts import PartInfo
+from dragoman.errors import UserTaskError
+from dragoman.kinds import Context, Part, Progress
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from activation.core.packing import Rows, RowShape, equal_blocks, pack_rows
+from activation.core.splitting import draw_documents
+from activation.corpus import Corpus
+from activation.description import TokenizerDescription
+from activation.spec import TokensSpec
+
+_TABLE_ROWS = 1 << 16
+_OPEN_FILES = 256
+
+
+def pack(
+    spec: TokensSpec,
+    context: Context,
+    corpus: Corpus,
+    tokenizer: TokenizerDescription,
+    bos: int | None,
+    rows_per_shard: int,
+) -> Iterator[Progress | Part]:
+    """Stage 1: packs all documents in seeded order, the train split first, and lists them."""
+    library = _Library(context, context.parts[0])
+    pad = next(id_ for id_ in (tokenizer.pad_id, tokenizer.eos_id, bos, 0) if id_ is not None)
+    shape = RowShape(spec.ctx_len, bos, pad)
+    draw = draw_documents(corpus.document_count, spec.max_documents, spec.test_fraction, spec.seed)
+    splits = [library.documents_of(order) for order in (draw.train, draw.test)]
+    if not library.token_count:
+        raise UserTaskError(f"the {sum(map(len, splits))} documents drawn from {spec.source} hold no tokens")
+    row_counts = [-(-sum(d.token_count for d in split) // shape.payload) for split in splits]
+    first_row = 0
+    for block in equal_blocks(_packed(library, splits, shape), rows_per_shard):
+        yield from _rows_part(context, first_row, rows_per_shard, block)
+        first_row += len(block)
+        yield Progress(first_row * shape.payload, sum(row_counts) * shape.payload, "tokens", f"{first_row:,} rows")
+    path = context.scratch / "documents.parquet"
+    _write_documents(path, corpus, splits)
+    metadata = {
+        **_counts(splits, row_counts),
+        "ctx_len": spec.ctx_len,
+        "rows_per_shard": rows_per_shard,
+        "vocab_size": tokenizer.vocab_size,
+        "bos_token_id": bos,
+        "pad_token_id": pad,
+        "has_bos": bos is not None,
+    }
+    yield Part("documents.parquet", path=path, row_count=sum(map(len, splits)), metadata=metadata)
+
+
+def _counts(splits: "Sequence[Sequence[_Document]]", row_counts: Sequence[int]) -> dict[str, Any]:
+    everything = [document for split in splits for document in split]
+    return {
+        "row_count": sum(row_counts),
+        "train_row_count": row_counts[0],
+        "test_row_count": row_counts[1],
+        "document_count": len(everything),
+        "train_document_count": len(splits[0]),
+        "test_document_count": len(splits[1]),
+        "token_count": sum(d.token_count for d in everything),
+        "char_count": sum(d.char_count for d in everything),
+        "byte_count": sum(d.byte_count for d in everything),
+    }
+
+
+@dataclass(slots=True)
+class _Document:
+    """A document, or one cut of a long one, and where its tokens are: part, first and end token."""
+
+    number: int
+    cut: int
+    char_count: int = 0
+    byte_count: int = 0
+    token_count: int = 0
+    places: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
+
+
+class _Library:
+    """The intermediate parts of stage 0: which tokens are of which document."""
+
+    def __init__(self, context: Context, parts: Sequence[PartInfo]) -> None:
+        self._context = context
+        self._names = [p.name for p in parts]
+        self._open: dict[int, Any] = {}
+        self._documents: dict[int, list[_Document]] = {}
+        self.token_count = 0
+        for at, name in enumerate(self._names):
+            with safe_open(context.own.download(name), "numpy") as file:
+                self._add(at, file.get_tensor("table"))
+
+    def documents_of(self, order: "np.ndarray[Any, Any]") -> list[_Document]:
+        """Returns documents in an order, each followed by its further cuts."""
+        return [cut for number in order.tolist() for cut in self._documents[number]]
+
+    def tokens(self, document: _Document) -> Iterator["np.ndarray[Any, Any]"]:
+        """Yields the tokens of a document, of one part after the other."""
+        for at, first, end in document.places:
+            if end > first:
+                yield self._file(at).get_slice("tokens")[first:end]
+
+    def _file(self, at: int) -> Any:
+        if at not in self._open:
+            if len(self._open) >= _OPEN_FILES:
+                self._open.clear()
+            self._open[at] = safe_open(self._context.own.download(self._names[at]), "numpy")
+        return self._open[at]
+
+    def _add(self, at: int, table: "np.ndarray[Any, Any]") -> None:
+        begin = 0
+        for number, cut, tokens, chars, size in table.tolist():
+            cuts = self._documents.setdefault(number, [])
+            if len(cuts) <= cut:
+                cuts.append(_Document(number, cut))
+            document = cuts[cut]
+            document.char_count += chars
+            document.byte_count += size
+            document.token_count += tokens
+            document.places.append((at, begin, begin + tokens))
+            begin += tokens
+        self.token_count += begin
+
+
+def _packed(library: _Library, splits: Sequence[Sequence[_Document]], shape: RowShape) -> Iterator[Rows]:
+    index = 0
+    for split in splits:
+        pieces = ((index + i, tokens) for i, document in enumerate(split) for tokens in library.tokens(document))
+        yield from pack_rows(pieces, shape)
+        index += len(split)
+
+
+def _rows_part(context: Context, first_row: int, rows_per_shard: int, rows: Rows) -> Iterator[Part]:
+    name = f"rows-{first_row // rows_per_shard:05d}.safetensors"
+    path = context.scratch / name
+    save_file({"tokens": rows.tokens, "documents": rows.documents}, path)
+    counted = int((rows.documents >= 0).sum())
+    metadata: dict[str, Any] = {"first_row": first_row, "row_count": len(rows), "token_count": counted}
+    yield Part(name, path=path, row_count=len(rows), metadata=metadata)
+    path.unlink(missing_ok=True)
+
+
+def _write_documents(path: Path, corpus: Corpus, splits: Sequence[Sequence[_Document]]) -> None:
+    schema = pa.schema(
+        [
+            ("document", pa.int32()),
+            ("name", pa.string()),
+            ("split", pa.string()),
+            ("char_count", pa.int64()),
+            ("token_count", pa.int64()),
+        ]
+    )
+    listed = [(split, d) for split, documents in zip(("train", "test"), splits, strict=True) for d in documents]
+    with pq.ParquetWriter(path, schema) as writer:
+        for at in range(0, len(listed), _TABLE_ROWS):
+            records = [
+                {
+                    "document": at + i,
+                    "name": _name(corpus, document),
+                    "split": split,
+                    "char_count": document.char_count,
+                    "token_count": document.token_count,
+                }
+                for i, (split, document) in enumerate(listed[at : at + _TABLE_ROWS])
+            ]
+            writer.write_table(pa.Table.from_pylist(records, schema=schema))
+
+
+def _name(corpus: Corpus, document: _Document) -> str:
+    name = corpus.name(document.number)
+    return f"{name}[{document.cut}]" if document.cut else name
