@@ -25,27 +25,27 @@ _sym_db = _symbol_database.Default()
 from dragoman.job.v1 import job_pb2 as dragoman_dot_job_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)dragoman/explanation/v1/explanation.proto\x12\x17\x64ragoman.explanation.v1\x1a\x19\x64ragoman/job/v1/job.proto\"@\n\x0fLatentSelection\x12\x0f\n\x07latents\x18\x01 \x03(\x05\x12\r\n\x05ranks\x18\x02 \x03(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"i\n\x06LlmRef\x12\r\n\x05model\x18\x01 \x01(\t\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x03 \x01(\x05H\x01\x88\x01\x01\x42\x0e\n\x0c_temperatureB\r\n\x0b_max_tokens\"\xff\x03\n\x10\x45xplanationsSpec\x12\x12\n\nlatents_id\x18\x01 \x01(\t\x12;\n\tselection\x18\x02 \x01(\x0b\x32(.dragoman.explanation.v1.LatentSelection\x12\x35\n\texplainer\x18\x03 \x01(\x0e\x32\".dragoman.explanation.v1.Explainer\x12\x1a\n\rexample_count\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x33\n\x08sampling\x18\x05 \x01(\x0e\x32!.dragoman.explanation.v1.Sampling\x12\x1a\n\rwindow_length\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x18\n\x0bmin_windows\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12,\n\x03llm\x18\x08 \x01(\x0b\x32\x1f.dragoman.explanation.v1.LlmRef\x12\x0c\n\x04seed\x18\t \x01(\x03\x12 \n\x13max_failed_fraction\x18\n \x01(\x01H\x03\x88\x01\x01\x12\x1d\n\x10latents_per_task\x18\x0b \x01(\x05H\x04\x88\x01\x01\x42\x10\n\x0e_example_countB\x10\n\x0e_window_lengthB\x0e\n\x0c_min_windowsB\x16\n\x14_max_failed_fractionB\x13\n\x11_latents_per_task\"h\n\x19SubmitExplanationsRequest\x12\x37\n\x04spec\x18\x01 \x01(\x0b\x32).dragoman.explanation.v1.ExplanationsSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"P\n\x1aSubmitExplanationsResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08*=\n\tExplainer\x12\x19\n\x15\x45XPLAINER_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPLAINER_DEFAULT\x10\x01*c\n\x08Sampling\x12\x18\n\x14SAMPLING_UNSPECIFIED\x10\x00\x12\x16\n\x12SAMPLING_QUANTILES\x10\x01\x12\x10\n\x0cSAMPLING_TOP\x10\x02\x12\x13\n\x0fSAMPLING_RANDOM\x10\x03\x32\x93\x01\n\x12\x45xplanationService\x12}\n\x12SubmitExplanations\x12\x32.dragoman.explanation.v1.SubmitExplanationsRequest\x1a\x33.dragoman.explanation.v1.SubmitExplanationsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)dragoman/explanation/v1/explanation.proto\x12\x17\x64ragoman.explanation.v1\x1a\x19\x64ragoman/job/v1/job.proto\"@\n\x0fLatentSelection\x12\x0f\n\x07latents\x18\x01 \x03(\x05\x12\r\n\x05ranks\x18\x02 \x03(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"i\n\x06LlmRef\x12\r\n\x05model\x18\x01 \x01(\t\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x03 \x01(\x05H\x01\x88\x01\x01\x42\x0e\n\x0c_temperatureB\r\n\x0b_max_tokens\"\x97\x04\n\x10\x45xplanationsSpec\x12\x12\n\nlatents_id\x18\x01 \x01(\t\x12;\n\tselection\x18\x02 \x01(\x0b\x32(.dragoman.explanation.v1.LatentSelection\x12\x35\n\texplainer\x18\x03 \x01(\x0e\x32\".dragoman.explanation.v1.Explainer\x12\x1a\n\rexample_count\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x33\n\x08sampling\x18\x05 \x01(\x0e\x32!.dragoman.explanation.v1.Sampling\x12\x1a\n\rwindow_length\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x18\n\x0bmin_windows\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12,\n\x03llm\x18\x08 \x01(\x0b\x32\x1f.dragoman.explanation.v1.LlmRef\x12\x0c\n\x04seed\x18\t \x01(\x03\x12 \n\x13max_failed_fraction\x18\n \x01(\x01H\x03\x88\x01\x01\x12\x1d\n\x10latents_per_task\x18\x0b \x01(\x05H\x04\x88\x01\x01\x12\x16\n\x0eprompt_version\x18\x0c \x01(\tB\x10\n\x0e_example_countB\x10\n\x0e_window_lengthB\x0e\n\x0c_min_windowsB\x16\n\x14_max_failed_fractionB\x13\n\x11_latents_per_task\"h\n\x19SubmitExplanationsRequest\x12\x37\n\x04spec\x18\x01 \x01(\x0b\x32).dragoman.explanation.v1.ExplanationsSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"P\n\x1aSubmitExplanationsResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08*=\n\tExplainer\x12\x19\n\x15\x45XPLAINER_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPLAINER_DEFAULT\x10\x01*c\n\x08Sampling\x12\x18\n\x14SAMPLING_UNSPECIFIED\x10\x00\x12\x16\n\x12SAMPLING_QUANTILES\x10\x01\x12\x10\n\x0cSAMPLING_TOP\x10\x02\x12\x13\n\x0fSAMPLING_RANDOM\x10\x03\x32\x93\x01\n\x12\x45xplanationService\x12}\n\x12SubmitExplanations\x12\x32.dragoman.explanation.v1.SubmitExplanationsRequest\x1a\x33.dragoman.explanation.v1.SubmitExplanationsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dragoman.explanation.v1.explanation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXPLAINER']._serialized_start=972
-  _globals['_EXPLAINER']._serialized_end=1033
-  _globals['_SAMPLING']._serialized_start=1035
-  _globals['_SAMPLING']._serialized_end=1134
+  _globals['_EXPLAINER']._serialized_start=996
+  _globals['_EXPLAINER']._serialized_end=1057
+  _globals['_SAMPLING']._serialized_start=1059
+  _globals['_SAMPLING']._serialized_end=1158
   _globals['_LATENTSELECTION']._serialized_start=97
   _globals['_LATENTSELECTION']._serialized_end=161
   _globals['_LLMREF']._serialized_start=163
   _globals['_LLMREF']._serialized_end=268
   _globals['_EXPLANATIONSSPEC']._serialized_start=271
-  _globals['_EXPLANATIONSSPEC']._serialized_end=782
-  _globals['_SUBMITEXPLANATIONSREQUEST']._serialized_start=784
-  _globals['_SUBMITEXPLANATIONSREQUEST']._serialized_end=888
-  _globals['_SUBMITEXPLANATIONSRESPONSE']._serialized_start=890
-  _globals['_SUBMITEXPLANATIONSRESPONSE']._serialized_end=970
-  _globals['_EXPLANATIONSERVICE']._serialized_start=1137
-  _globals['_EXPLANATIONSERVICE']._serialized_end=1284
+  _globals['_EXPLANATIONSSPEC']._serialized_end=806
+  _globals['_SUBMITEXPLANATIONSREQUEST']._serialized_start=808
+  _globals['_SUBMITEXPLANATIONSREQUEST']._serialized_end=912
+  _globals['_SUBMITEXPLANATIONSRESPONSE']._serialized_start=914
+  _globals['_SUBMITEXPLANATIONSRESPONSE']._serialized_end=994
+  _globals['_EXPLANATIONSERVICE']._serialized_start=1161
+  _globals['_EXPLANATIONSERVICE']._serialized_end=1308
 # @@protoc_insertion_point(module_scope)

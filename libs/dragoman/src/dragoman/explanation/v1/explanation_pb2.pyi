@@ -47,7 +47,7 @@ class LlmRef(_message.Message):
     def __init__(self, model: _Optional[str] = ..., temperature: _Optional[float] = ..., max_tokens: _Optional[int] = ...) -> None: ...
 
 class ExplanationsSpec(_message.Message):
-    __slots__ = ("latents_id", "selection", "explainer", "example_count", "sampling", "window_length", "min_windows", "llm", "seed", "max_failed_fraction", "latents_per_task")
+    __slots__ = ("latents_id", "selection", "explainer", "example_count", "sampling", "window_length", "min_windows", "llm", "seed", "max_failed_fraction", "latents_per_task", "prompt_version")
     LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
     SELECTION_FIELD_NUMBER: _ClassVar[int]
     EXPLAINER_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +59,7 @@ class ExplanationsSpec(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     MAX_FAILED_FRACTION_FIELD_NUMBER: _ClassVar[int]
     LATENTS_PER_TASK_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_VERSION_FIELD_NUMBER: _ClassVar[int]
     latents_id: str
     selection: LatentSelection
     explainer: Explainer
@@ -70,7 +71,8 @@ class ExplanationsSpec(_message.Message):
     seed: int
     max_failed_fraction: float
     latents_per_task: int
-    def __init__(self, latents_id: _Optional[str] = ..., selection: _Optional[_Union[LatentSelection, _Mapping]] = ..., explainer: _Optional[_Union[Explainer, str]] = ..., example_count: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, str]] = ..., window_length: _Optional[int] = ..., min_windows: _Optional[int] = ..., llm: _Optional[_Union[LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ...) -> None: ...
+    prompt_version: str
+    def __init__(self, latents_id: _Optional[str] = ..., selection: _Optional[_Union[LatentSelection, _Mapping]] = ..., explainer: _Optional[_Union[Explainer, str]] = ..., example_count: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, str]] = ..., window_length: _Optional[int] = ..., min_windows: _Optional[int] = ..., llm: _Optional[_Union[LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ..., prompt_version: _Optional[str] = ...) -> None: ...
 
 class SubmitExplanationsRequest(_message.Message):
     __slots__ = ("spec", "request_id")
