@@ -1,0 +1,107 @@
+"""From text to a scorecard through the real services, and what the artifacts along the way promise."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from dragoman.client import Client
+from dragoman.folder import FolderArtifact
+
+from tests.e2e.conftest import Pipeline
+from tests.e2e.world import World
+
+
+def table(world: World, artifact_id: str, part: str) -> dict[str, list[object]]:
+    """A Parquet part as columns."""
+    return pq.read_table(io.BytesIO(world.store().artifact(artifact_id).read(part))).to_pydict()
+
+
+def test_the_scorecard_says_what_it_must(world: World, pipeline: Pipeline) -> None:
+    artifact = world.store().artifact(pipeline.scorecard)
+    card = json.loads(artifact.read("scorecard.json"))
+    html = artifact.read("report.html").decode()
+    text = artifact.read("scorecard.txt").decode()
+    for scorer in ("detection", "fuzzing"):
+        assert scorer in json.dumps(card)
+        assert scorer in text.lower()
+    assert "distinguishable" in text.lower() or "too few latents" in text.lower()
+    assert "<html" in html
+    assert 'src="http' not in html
+    assert max(len(line) for line in text.splitlines()) <= 100
+
+
+def test_no_document_is_shown_to_explainer_and_judge(world: World, pipeline: Pipeline) -> None:
+    split = dict(
+        zip(*[table(world, pipeline.tokens, "documents.parquet")[c] for c in ("document", "split")], strict=True)
+    )
+    for side in pipeline.sides.values():
+        shown = {
+            d for docs in table(world, side["explanations"], "explanations.parquet")["example_documents"] for d in docs
+        }
+        assert shown, "the explainer must have seen something"
+        assert {split[d] for d in shown} == {"train"}
+        for scorer in ("detection", "fuzzing"):
+            judged = set(table(world, side[scorer], "examples.parquet")["document"])
+            assert {split[d] for d in judged} == {"test"}
+            assert not shown & judged
+
+
+def test_entries_are_the_coders_activations(world: World, pipeline: Pipeline, tmp_path: Path, client: Client) -> None:
+    """Decodes nothing by our own reader: straight from the documented layout."""
+    from safetensors.numpy import load
+
+    latents = world.store().artifact(pipeline.sides["trained"]["latents"])
+    index = load(latents.read("index.safetensors"))
+    entries = np.concatenate([load(latents.read(n))["entries"] for n in latents.names() if n.startswith("entries")])
+    assert index["offsets"][-1] == len(entries) == latents.manifest.statistics["entry_count"]
+    assert (np.diff(index["offsets"]) == index["firing_count"]).all()
+    values = entries[:, 2].copy().view(np.float32)
+    assert (values > 0).all()
+    token_count = latents.manifest.statistics["token_count"]
+    assert len(entries) <= 8 * token_count
+    assert len(entries) > 7 * token_count, "TopK with k = 8 fires close to 8 latents a token"
+
+
+def test_a_finished_artifact_is_a_cache_hit(world: World, client: Client, pipeline: Pipeline) -> None:
+    job = client.submit("tokens", world.tokens())
+    assert (job.id, job.state) == (pipeline.tokens, "SUCCEEDED")
+
+
+def test_lineage_reaches_the_text(client: Client, pipeline: Pipeline) -> None:
+    nodes = client.lineage(pipeline.scorecard)
+    assert nodes[0].artifact_id == pipeline.scorecard
+    assert pipeline.tokens in {node.artifact_id for node in nodes}
+    assert all(node.committed for node in nodes)
+    assert len(nodes) == 18
+
+
+def test_download_gives_a_readable_folder(client: Client, pipeline: Pipeline, tmp_path: Path) -> None:
+    folder = client.download(pipeline.sides["trained"]["coder"], tmp_path / "coder")
+    artifact = FolderArtifact(folder)
+    assert {"cfg.json", "sae.safetensors", "curves.parquet"} <= set(artifact.names())
+    assert artifact.read("cfg.json") == (folder / "cfg.json").read_bytes()
+
+
+def test_the_coder_beats_the_mean_and_is_measured_on_other_documents(world: World, pipeline: Pipeline) -> None:
+    for side in pipeline.sides.values():
+        statistics = world.store().artifact(side["evaluation"]).manifest.statistics
+        assert statistics["document_overlap_count"] == 0
+        assert 0 < statistics["fvu"] < 1
+        low, high = statistics["fvu_interval"]
+        assert low <= statistics["fvu"] <= high
+        assert statistics["l0"] <= 8
+
+
+def test_scores_carry_their_null_and_denominators(world: World, pipeline: Pipeline) -> None:
+    for side in pipeline.sides.values():
+        for scorer in ("detection", "fuzzing"):
+            statistics = world.store().artifact(side[scorer]).manifest.statistics
+            assert statistics["floor"] == 0.5
+            assert {"total", "dead", "rare", "attempted", "scored", "question_count", "answered_count"} <= set(
+                statistics
+            )
+            for name in ("auroc", "null_auroc"):
+                assert {"mean", "low", "high", "n"} <= set(statistics[name])
+            assert statistics["total"] == 192
