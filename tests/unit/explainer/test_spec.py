@@ -14,8 +14,7 @@ LATENTS = "latents-" + "1" * 32
 
 
 def test_the_spec_mirrors_the_proto_field_by_field() -> None:
-    ours = set(ExplanationsSpec.model_fields) - {"prompt_version"}  # filled in by the server
-    assert ours == set(field_names(explanation_pb2.ExplanationsSpec))
+    assert set(ExplanationsSpec.model_fields) == set(field_names(explanation_pb2.ExplanationsSpec))
     assert set(LatentSelection.model_fields) == set(field_names(explanation_pb2.LatentSelection))
     assert set(LlmRef.model_fields) == set(field_names(explanation_pb2.LlmRef))
 
@@ -32,7 +31,7 @@ def test_a_message_becomes_a_spec_with_the_defaults_of_the_proto() -> None:
     assert spec.selection.ranks == (5, 3)
     assert (spec.sampling, spec.explainer, spec.example_count, spec.window_length) == ("top", "default", 20, 32)
     assert (spec.min_windows, spec.llm.max_tokens, spec.max_failed_fraction, spec.latents_per_task) == (20, 64, 0.5, 8)
-    written = spec.model_dump(mode="json", exclude={"prompt_version"})
+    written = spec.model_dump(mode="json")
     assert ExplanationsSpec(**spec_dict(spec_message(written, explanation_pb2.ExplanationsSpec))) == spec
 
 
