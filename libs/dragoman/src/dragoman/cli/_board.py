@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -13,6 +14,8 @@ from rich.text import Text
 from dragoman.cli import _words
 from dragoman.jobs import EventType, JobEvent, JobProgress, JobRecord, JobState
 
+_WIDE = 110
+"""Columns from which on a line has room for everything."""
 _PLAIN_EVERY = 5.0
 """Seconds between two progress lines of one job where there is no terminal."""
 
@@ -56,18 +59,21 @@ class Board:
         """The jobs to show, oldest first."""
         return [job for job in self.jobs.values() if not job.state.terminal or job.end_time >= self._recent]
 
-    def __rich__(self) -> Table:
-        return table(self.shown(), self.name)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield table(self.shown(), self.name, options.max_width)
 
 
-def table(jobs: Iterable[JobRecord], name: Callable[[str], str] = _words.short) -> Table:
-    """One line a job: name, state, stage, amount, bar, rate, time, measurements."""
-    result = Table(box=None, pad_edge=False, header_style="dim")
-    for heading in ("job", "state", "stage", "done", "", "rate", "time", "left"):
+def table(jobs: Iterable[JobRecord], name: Callable[[str], str] = _words.short, width: int = _WIDE) -> Table:
+    """One line a job: name, state, stage, amount, bar, rate, time, measurements; less of it on a narrow terminal."""
+    wide = width >= _WIDE
+    result = Table(box=None, pad_edge=False, header_style="dim", expand=True)
+    for heading in ("job", "state", "stage", "done", *(("", "rate", "time") if wide else ()), "left"):
         result.add_column(heading, no_wrap=True)
-    result.add_column("")
+    result.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
     for job in jobs:
-        result.add_row(name(job.id), _state(job), *_columns(job))
+        cells = _cells(job)
+        more = (cells.bar, cells.rate, _words.taken(job)) if wide else ()
+        result.add_row(name(job.id), _state(job), cells.stage, cells.amount, *more, cells.left, cells.said)
     return result
 
 
@@ -76,23 +82,40 @@ def _state(job: JobRecord) -> Text:
     return Text(f"{job.state.lower()}{position}", style=_words.COLOURS[job.state])
 
 
-def _columns(job: JobRecord) -> list[Text | ProgressBar | str]:
-    taken = _words.taken(job)
-    if job.state is JobState.SUCCEEDED:
-        partly = f"{job.failed_count} items failed" if job.failed_count else ""
-        return ["", "", ProgressBar(total=1, completed=1, width=16), "", taken, "", Text(partly, style="yellow")]
-    if job.state is JobState.FAILED:
-        return ["", "", "", "", taken, "", Text(_words.failed(job), style="red")]
-    if job.state is JobState.WAITING:
-        ids = ", ".join(_words.short(id_) for id_ in job.waiting_for[:3])
-        return ["", "", "", "", "", "", Text(f"for {ids}" if ids else "", style="dim")]
+class _Cells(NamedTuple):
+    """What a line says beside the job's name, state and time."""
+
+    stage: str = ""
+    amount: str = ""
+    bar: ProgressBar | str = ""
+    rate: str = ""
+    left: str = ""
+    said: Text | str = ""
+
+
+def _cells(job: JobRecord) -> _Cells:
+    match job.state:
+        case JobState.SUCCEEDED:
+            partly = f"{job.failed_count} items failed" if job.failed_count else ""
+            return _Cells(bar=ProgressBar(total=1, completed=1, width=16), said=Text(partly, style="yellow"))
+        case JobState.FAILED:
+            return _Cells(said=Text(_words.failed(job), style="red"))
+        case JobState.CANCELLED:
+            return _Cells()
+        case JobState.WAITING:
+            ids = ", ".join(_words.short(id_) for id_ in job.waiting_for[:3])
+            return _Cells(said=Text(f"for {ids}" if ids else "", style="dim"))
+        case _:
+            return _moving(job)
+
+
+def _moving(job: JobRecord) -> _Cells:
     progress = job.progress
     bar = ProgressBar(total=1, completed=_share(progress), width=16) if job.state is JobState.RUNNING else ""
-    said = "  ".join(filter(None, [_words.metrics(progress), progress.message]))
-    return [
-        _words.stage(progress), _words.amount(progress), bar, _words.rate(progress), taken, _words.left(progress),
-        Text(said, style="dim"),
-    ]  # fmt: skip
+    said = Text("  ".join(filter(None, [_words.metrics(progress), progress.message])), style="dim")
+    return _Cells(
+        _words.stage(progress), _words.amount(progress), bar, _words.rate(progress), _words.left(progress), said
+    )
 
 
 def _share(progress: JobProgress) -> float:
@@ -119,6 +142,7 @@ class _Lines:
         self._board = board
         self._console = console
         self._told: dict[str, float] = {}
+        self._last: dict[str, str] = {}
 
     def tell(self, event: JobEvent, changed: bool) -> None:
         """Prints what is worth a line."""
@@ -128,8 +152,10 @@ class _Lines:
         elif changed or event.type is EventType.CREATED:
             self._print(event, self._state_line(self._board.jobs[event.job_id]))
         elif event.type is EventType.PROGRESS and now - self._told.get(event.job_id, 0.0) >= _PLAIN_EVERY:
-            self._told[event.job_id] = now
-            self._print(event, self._progress_line(self._board.jobs[event.job_id].progress))
+            line = self._progress_line(self._board.jobs[event.job_id].progress)
+            if line != self._last.get(event.job_id):
+                self._told[event.job_id], self._last[event.job_id] = now, line
+                self._print(event, line)
 
     def _state_line(self, job: JobRecord) -> str:
         said = _words.failed(job) or (_words.taken(job) if job.state.terminal else "")
@@ -139,7 +165,7 @@ class _Lines:
         words = (_words.stage, _words.amount, _words.rate, _words.metrics)
         parts = [word(progress) for word in words]
         remaining = _words.left(progress)
-        return "  ".join(filter(None, [*parts, f"{remaining} left" if remaining else ""]))
+        return "  ".join(filter(None, [*parts, f"{remaining} left" if remaining else "", progress.message]))
 
     def _print(self, event: JobEvent, text: str) -> None:
         clock = time.strftime("%H:%M:%S", time.localtime(event.time))

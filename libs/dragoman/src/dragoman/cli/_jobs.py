@@ -18,12 +18,13 @@ from dragoman.client import Client
 from dragoman.errors import FailureClass, InvalidSpec
 from dragoman.jobs import JobRecord, JobState
 from dragoman.nearest import suggestion
+from dragoman.pipeline import Pipeline
 from dragoman.rpc.methods import SUBMITS
 
 
 def submit(client: Client, options: argparse.Namespace, console: Console) -> int:
     """Submits a pipeline file; watches it when asked to."""
-    jobs: Mapping[str, JobRecord] = client.submit_pipeline(options.pipeline)
+    jobs = _submit_all(client, options.pipeline)
     if options.retry_failed:
         jobs = {name: _again(client, job) for name, job in jobs.items()}
     if options.watch:
@@ -39,6 +40,17 @@ def submit(client: Client, options: argparse.Namespace, console: Console) -> int
     console.print(rows)
     _hint_at_failures(jobs, console)
     return 0
+
+
+def _submit_all(client: Client, steps: Pipeline) -> Mapping[str, JobRecord]:
+    """Submits a pipeline; says on a terminal how far it is, for a server may have to hash a model first."""
+    console = Console(stderr=True)
+    with console.status("submitting") as status:
+
+        def report(name: str) -> None:
+            status.update(f"submitting {name}")
+
+        return client.submit_pipeline(steps, report)
 
 
 def settings(pairs: Sequence[str], option: str = "--set", form: str = "NAME=VALUE") -> Mapping[str, str]:
@@ -91,7 +103,7 @@ def jobs(client: Client, options: argparse.Namespace, console: Console) -> int:
     if options.json:
         _print_json([_words.plain_job(job) for job in found])
     elif found:
-        console.print(table(found))
+        console.print(table(found, width=console.width))
     else:
         console.print("no such jobs" if options.kind or options.state else "no jobs yet; `dragoman submit` makes some")
     return 0
@@ -156,7 +168,7 @@ def show(client: Client, options: argparse.Namespace, console: Console) -> int:
     if options.json:
         _print_json(_words.plain_job(job))
         return 0
-    console.print(table([job]))
+    console.print(table([job], width=console.width))
     facts = {
         "id": job.id,
         "service": job.service,

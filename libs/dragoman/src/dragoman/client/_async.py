@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Self
@@ -116,8 +116,14 @@ class AsyncClient:
         request = how.method.request(spec=message, request_id=request_id)
         return job_record((await self._wire.call(how.method, request, address)).job)
 
-    async def submit_pipeline(self, pipeline: Pipeline) -> dict[str, JobRecord]:
+    async def submit_pipeline(
+        self, pipeline: Pipeline, report: Callable[[str], object] | None = None
+    ) -> dict[str, JobRecord]:
         """Submits every job of a pipeline, each after those it needs. Returns name to job.
+
+        Args:
+            pipeline: What `dragoman.pipeline.load` or `parse` returned.
+            report: Called with each job's name before it is submitted.
 
         Raises:
             InvalidSpec: As `submit`, with the job's name before the field. Jobs before it stay submitted; submitting
@@ -126,6 +132,8 @@ class AsyncClient:
         jobs: dict[str, JobRecord] = {}
         ids: dict[str, str] = {}
         for name, step in pipeline.jobs.items():
+            if report is not None:
+                report(name)
             try:
                 jobs[name] = await self.submit(step.kind, step.render(ids), step.request_id)
             except InvalidSpec as error:

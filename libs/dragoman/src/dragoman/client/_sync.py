@@ -3,7 +3,7 @@
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -86,9 +86,11 @@ class Client:
         """Submits a job; see AsyncClient.submit."""
         return _THREAD.run(self._async.submit(kind, spec, request_id))
 
-    def submit_pipeline(self, pipeline: Pipeline) -> dict[str, JobRecord]:
+    def submit_pipeline(
+        self, pipeline: Pipeline, report: Callable[[str], object] | None = None
+    ) -> dict[str, JobRecord]:
         """Submits every job of a pipeline; see AsyncClient.submit_pipeline."""
-        return _THREAD.run(self._async.submit_pipeline(pipeline))
+        return _THREAD.run(self._async.submit_pipeline(pipeline, report))
 
     def get(self, job_id: str) -> JobRecord:
         """Returns a job."""

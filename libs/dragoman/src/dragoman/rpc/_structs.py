@@ -40,8 +40,8 @@ def _value(item: object) -> Value:
 
 
 def struct_dict(struct: Struct) -> dict[str, Json]:
-    """Returns plain Python; whole numbers come back as int."""
-    return {key: _plain(value) for key, value in struct.fields.items()}
+    """Returns plain Python, keys in alphabetical order; whole numbers come back as int."""
+    return {key: _plain(struct.fields[key]) for key in sorted(struct.fields)}
 
 
 def _plain(value: Value) -> Json:
