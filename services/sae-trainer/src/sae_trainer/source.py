@@ -33,7 +33,7 @@ def source_of(manifest: Manifest, hookpoint: str) -> Source:
     found = find_hookpoint(hookpoint, _texts(manifest.statistics.get("hookpoints")), manifest.id)
     shards = [part for part in manifest.parts if part.metadata.get("hookpoint") == found]
     widths: Any = manifest.statistics["d_model"]
-    return Source(found, int(widths[found]), shards)
+    return Source(found, int(widths.get(found, 0)), shards)  # no width where no token was counted
 
 
 def declared_hookpoints(spec: Mapping[str, Any]) -> Sequence[str]:

@@ -44,9 +44,6 @@ def run_of(spec: CoderSpec, d_model: int, token_count: int) -> Run:
     Raises:
         ImpossibleRun: k > d_sae, or fewer tokens than one batch.
     """
-    d_sae = spec.d_sae or round((spec.expansion_factor or 0) * d_model)
-    if d_sae < spec.k:
-        raise ImpossibleRun("k", f"k is {spec.k} but d_sae is {d_sae} (d_model {d_model}); choose k <= d_sae")
     step_count = math.floor(spec.epochs * token_count / spec.batch_tokens)
     if step_count < 1:
         raise ImpossibleRun(
@@ -54,6 +51,9 @@ def run_of(spec: CoderSpec, d_model: int, token_count: int) -> Run:
             f"{token_count} tokens times {spec.epochs:g} epochs are fewer than one batch of {spec.batch_tokens}; "
             "lower batch_tokens, raise epochs or store more activations",
         )
+    d_sae = spec.d_sae or round((spec.expansion_factor or 0) * d_model)
+    if d_sae < spec.k:
+        raise ImpossibleRun("k", f"k is {spec.k} but d_sae is {d_sae} (d_model {d_model}); choose k <= d_sae")
     run_tokens = step_count * spec.batch_tokens
     default_warmup = min(step_count // 10, _LARGEST_DEFAULT_WARMUP)
     return Run(

@@ -1,0 +1,121 @@
+"""The trainer as it is deployed: its processes, a real NATS server and a real object store."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from dragoman.artifacts import Manifest
+from dragoman.folder import FolderArtifact
+from dragoman.ids import Json
+from dragoman.kinds import Part
+from dragoman.training.v1 import training_pb2 as pb
+from dragoman.training.v1 import training_pb2_grpc
+
+from tests.support.cluster import Cluster
+from tests.support.jobs import RUNNING, SUCCEEDED, Jobs
+from tests.support.local_run import run_local
+
+torch = pytest.importorskip("torch")
+
+from sae_trainer.coder_kind import CoderKind  # noqa: E402
+from sae_trainer.config import Config  # noqa: E402
+from sae_trainer.spec import CoderSpec  # noqa: E402
+
+from tests.unit.sae_trainer.activations_folder import write_activations  # noqa: E402
+from tests.unit.sparse_coders.planted import planted_activations  # noqa: E402
+
+ONE_THREAD = {"SAE_TRAINER_TORCH_THREADS": "1", "OMP_NUM_THREADS": "1"}
+FIELDS: Mapping[str, Any] = {
+    "d_sae": 96,
+    "k": 3,
+    "batch_tokens": 100,
+    "epochs": 100.0,
+    "learning_rate": 3e-3,
+    "checkpoint_steps": 50,
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """NATS, store, one server and one worker of the trainer."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        cluster.start_infrastructure()
+        for role in ("serve", "work"):
+            cluster.service("sae_trainer", role, environ=ONE_THREAD)
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def put(cluster: Cluster, source: FolderArtifact) -> FolderArtifact:
+    """Commits a folder's artifact to the cluster's store."""
+    store, manifest = cluster.store(), source.manifest
+    parts = [
+        store.put_part(source.id, Part(p.name, source.path / p.name, row_count=p.row_count, metadata=p.metadata), 0, 0)
+        for p in manifest.parts
+    ]
+    spec: Mapping[str, Json] = manifest.spec
+    store.commit(Manifest(source.id, "activations", 1, spec, {}, parts, manifest.statistics))
+    return source
+
+
+def stub(cluster: Cluster) -> Any:
+    return training_pb2_grpc.TrainingServiceStub(cluster.channel("sae_trainer-serve"))
+
+
+@pytest.mark.slow
+def test_a_coder_survives_the_death_of_its_worker_and_is_evaluated(cluster: Cluster, tmp_path: Path) -> None:
+    train = put(cluster, write_activations(tmp_path / "train", planted_activations(3000, 32, 48, 3).split(1500)))
+    x = planted_activations(1000, 32, 48, 3, seed=1)
+    test = put(cluster, write_activations(tmp_path / "test", [x], split="test", first_row=300))
+    jobs = Jobs(cluster.channel("sae_trainer-serve"), "coder")
+    request = pb.SubmitCoderRequest(spec=pb.CoderSpec(activations_id=train.id, **FIELDS), request_id="one")
+    coder = stub(cluster).SubmitCoder(request, timeout=60).job
+    evaluation = pb.EvaluationSpec(coder_id=coder.id, activations_id=test.id)
+    measured = stub(cluster).SubmitEvaluation(pb.SubmitEvaluationRequest(spec=evaluation), timeout=60).job
+    jobs.until_running(coder.id)
+    assert jobs.get(coder.id).state == RUNNING
+    cluster.restart("sae_trainer-work")
+    done = jobs.wait(coder.id, 180)
+    assert done.state == SUCCEEDED, f"{done}\n{cluster.log('sae_trainer-work')[-3000:]}"
+    again = stub(cluster).SubmitCoder(request, timeout=60)
+    assert (again.job.id, again.created) == (coder.id, False)
+
+    spec = CoderSpec.model_validate({"activations_id": train.id, **FIELDS})
+    undisturbed = run_local(CoderKind(Config(1, "cpu", 2**31)), spec, {"activations": train}, tmp_path / "local")
+    assert undisturbed.id == coder.id
+    stored = cluster.store().artifact(coder.id)
+    for name in ("cfg.json", "sae.safetensors", "curves.parquet"):
+        assert stored.read(name) == undisturbed.read(name), name
+
+    assert jobs.wait(measured.id, 120).state == SUCCEEDED, cluster.log("sae_trainer-work")[-3000:]
+    statistics = cluster.store().artifact(measured.id).manifest.statistics
+    assert 0 < float(str(statistics["fvu"])) < 0.4
+    assert (statistics["token_count"], statistics["document_overlap_count"]) == (1000, 0)
+
+
+@pytest.mark.slow
+def test_the_server_never_loads_torch(cluster: Cluster) -> None:
+    cluster.channel("sae_trainer-serve")
+    maps = Path(f"/proc/{cluster.processes['sae_trainer-serve'].pid}/maps").read_text()
+    assert "libtorch" not in maps
+    assert "python" in maps
+
+
+@pytest.mark.slow
+def test_a_wrong_spec_is_refused_at_submit(cluster: Cluster, tmp_path: Path) -> None:
+    source = put(cluster, write_activations(tmp_path / "a", [planted_activations(50, 32, 48, 3)]))
+    cases = {
+        "fewer than one batch of 2048": pb.CoderSpec(activations_id=source.id),
+        "are both given": pb.CoderSpec(activations_id=source.id, d_sae=64, expansion_factor=2),
+        "did you mean": pb.CoderSpec(activations_id=source.id, hookpoint="layer.9", batch_tokens=10),
+        "only 4 latents": pb.CoderSpec(activations_id=source.id, d_sae=4, batch_tokens=10),
+    }
+    for message, spec in cases.items():
+        with pytest.raises(grpc.RpcError, match=message) as caught:
+            stub(cluster).SubmitCoder(pb.SubmitCoderRequest(spec=spec), timeout=60)
+        error: Any = caught.value
+        assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
