@@ -109,19 +109,7 @@ def _of_lineage(spec: ScorecardSpec, side: str, inputs: Infos, artifacts: Artifa
     latents = artifacts.manifest(latents_id) if explained.kind == "explanations" and latents_id else None
     if latents is None:
         return
-    weights = weights_of(latents)
-    if side == TRAINED and weights != TRAINED_WEIGHTS:
-        yield Violation(
-            "trained.explanations_id",
-            f"{run.explanations_id} explains {latents.id}, whose model runs with {weights} weights; expected "
-            f"{TRAINED_WEIGHTS} ones on this side (are the sides exchanged?)",
-        )
-    if side == CONTROL and weights == TRAINED_WEIGHTS:
-        yield Violation(
-            "control.explanations_id",
-            f"{run.explanations_id} explains {latents.id}, whose model runs with {TRAINED_WEIGHTS} weights; expected "
-            "a control, for example weights: rerandomized_incl_emb",
-        )
+    yield from _of_weights(side, run.explanations_id, latents)
     evaluation = inputs.get(f"{side}.evaluation")
     measured = evaluation.spec.get("coder_id") if evaluation else None
     if measured and measured != latents.spec.get("coder_id"):
@@ -129,6 +117,22 @@ def _of_lineage(spec: ScorecardSpec, side: str, inputs: Infos, artifacts: Artifa
             f"{side}.evaluation_id",
             f"{run.evaluation_id} is of {measured}, but the explained latents are of {latents.spec.get('coder_id')}; "
             "give the evaluation of that coder",
+        )
+
+
+def _of_weights(side: str, explanations_id: str, latents: Manifest) -> Iterator[Violation]:
+    weights = weights_of(latents)
+    if side == TRAINED and weights != TRAINED_WEIGHTS:
+        yield Violation(
+            "trained.explanations_id",
+            f"{explanations_id} explains {latents.id}, whose model runs with {weights} weights; expected "
+            f"{TRAINED_WEIGHTS} ones on this side (are the sides exchanged?)",
+        )
+    if side == CONTROL and weights == TRAINED_WEIGHTS:
+        yield Violation(
+            "control.explanations_id",
+            f"{explanations_id} explains {latents.id}, whose model runs with {TRAINED_WEIGHTS} weights; expected "
+            "a control, for example weights: rerandomized_incl_emb",
         )
 
 

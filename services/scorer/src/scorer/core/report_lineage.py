@@ -12,7 +12,11 @@ def section(report: Report) -> Html:
         "section",
         {"id": "lineage"},
         el("h2", {}, "Lineage"),
-        el("p", {"class": "lead"}, "An id is a hash of everything that went in; the same id is the same bytes."),
+        el(
+            "p",
+            {"class": "lead"},
+            "An id is a hash of everything that went in: kind, settings, seeds, and the ids of its inputs.",
+        ),
         table(["artifact", "role", "made from", "version"], rows, "lineage"),
         [el("h3", {}, "Software"), table(["package", "version"], software, "lineage")] if software else None,
     )
