@@ -1,7 +1,8 @@
 """The job kind `scores`: explanations against held-out windows."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from dragoman.artifacts import Artifact, InputInfo, PartInfo
@@ -48,12 +49,15 @@ class ScoresKind:
         self._artifacts = artifacts
 
     def inputs(self, spec: ScoresSpec) -> Mapping[str, str]:
+        """See JobKind.inputs."""
         return {"explanations": spec.explanations_id, "latents": spec.latents_id}
 
     def resolve(self, spec: ScoresSpec) -> ScoresSpec:
+        """Fills in the judge's name. Raises Unavailable without an engine, InvalidSpec for a model that is not there."""
         return spec.model_copy(update={"llm": self._judge.resolve(spec.llm)})
 
     def check(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> None:
+        """Raises InvalidSpec: other latents were explained, none was, or windows are longer than the token rows."""
         explanations, latents = inputs["explanations"], inputs["latents"]
         explained = explanations.spec.get("latents_id")
         if explained != spec.latents_id:
@@ -87,6 +91,7 @@ class ScoresKind:
         return self._artifacts.artifact(str(latents_statistics["tokens_id"]))
 
     def plan(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
+        """Cuts the attempted latents, in the order of selection, into tasks."""
         manifest = inputs["explanations"].manifest
         assert manifest is not None
         attempted = _number(manifest.statistics, "attempted")
@@ -97,6 +102,11 @@ class ScoresKind:
         return [Stage("judge", groups), Stage("tables", [{}])]
 
     def run(self, spec: ScoresSpec, context: Context) -> Steps:
+        """Judges the latents of a task, or sums up.
+
+        Raises DocumentLeak, UserTaskError when nothing can be asked or too little is answered, TransientTaskError when
+        the engine is away or too slow.
+        """
         yield Progress(0, 1, "questions", "reading")
         explained = read_explained(context.inputs["explanations"], spec.seed)
         if context.task.stage == _JUDGE:
@@ -110,9 +120,11 @@ class ScoresKind:
             asked += latent_questions
             yield Progress(0, max(1, len(asked)), "questions", f"windows of latent {latent}")
         verdicts: dict[int, Verdict] = {}
+        tokens: Counter[str] = Counter()
         for index, verdict in self._judge.verdicts([question.prompt for question in asked], spec.llm):
             verdicts[index] = verdict
-            yield Progress(len(verdicts), len(asked), "questions", metrics=_token_counts(verdicts.values()))
+            tokens.update(prompt_tokens=verdict.prompt_tokens, cached_tokens=verdict.cached_tokens)
+            yield Progress(len(verdicts), len(asked), "questions", metrics=dict(tokens))
         _check_timeouts(spec, list(verdicts.values()))
         rows = [example_row(question, verdicts[index]) for index, question in enumerate(asked)]
         name = f"judged-{context.task.index:05d}.parquet"
@@ -133,19 +145,14 @@ class ScoresKind:
             examples = method.examples(drawn, counts, spec.seed)
             partner = explained.partners.get(latent) if spec.null_count else None
             check_disjoint(latent, examples, explained.seen_by(latent, partner))
+            ordered = placed(examples, spec.seed)
             yield (
                 latent,
-                questions(
-                    method,
-                    placed(examples, spec.seed),
-                    windows.pieces,
-                    explained.explanations,
-                    partner,
-                    spec.null_count,
-                ),
+                questions(method, ordered, windows.pieces, explained.explanations, partner, spec.null_count),
             )
 
     def combine(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
+        """Adds the denominators of the explanations to what the last stage summed up."""
         manifest = inputs["explanations"].manifest
         assert manifest is not None
         found: Any = next(part for part in parts if part.name == LATENTS).metadata["statistics"]
@@ -170,11 +177,6 @@ def _check_timeouts(spec: ScoresSpec, verdicts: Sequence[Verdict]) -> None:
             f"({spec.max_failed_fraction:g}) allows; the engine is overloaded or SCORER_LLM_CONCURRENCY is too high",
             reason="LLM_TIMEOUT",
         )
-
-
-def _token_counts(verdicts: Iterable[Verdict]) -> Mapping[str, float]:
-    counts = [(v.prompt_tokens, v.cached_tokens) for v in verdicts]
-    return {"prompt_tokens": sum(p for p, _ in counts), "cached_tokens": sum(c for _, c in counts)}
 
 
 def _denominators(statistics: Mapping[str, Json]) -> str:

@@ -22,12 +22,15 @@ class Detection:
     prefix = detection_prefix()
 
     def active_needed(self, counts: Counts) -> int:
+        """See Method.active_needed."""
         return counts.active
 
     def silent_needed(self, counts: Counts) -> int:
+        """See Method.silent_needed."""
         return counts.inactive
 
     def examples(self, drawn: Drawn, counts: Counts, seed: int) -> list[Example]:
+        """See Method.examples."""
         positives = [
             Example(drawn.latent, window, ACTIVE, True, int(quantile), _unmarked(window))
             for window, quantile in zip(drawn.active, drawn.quantiles, strict=True)
@@ -36,6 +39,7 @@ class Detection:
         return positives + negatives
 
     def text(self, example: Example, pieces: Sequence[str]) -> str:
+        """See Method.text."""
         return plain_text(pieces)
 
 

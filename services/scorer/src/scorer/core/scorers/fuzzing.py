@@ -27,12 +27,15 @@ class Fuzzing:
     prefix = fuzzing_prefix()
 
     def active_needed(self, counts: Counts) -> int:
+        """See Method.active_needed."""
         return max(counts.active, counts.inactive)
 
     def silent_needed(self, counts: Counts) -> int:
+        """See Method.silent_needed."""
         return 0
 
     def examples(self, drawn: Drawn, counts: Counts, seed: int) -> list[Example]:
+        """See Method.examples."""
         if not drawn.active:
             return []
         activations = np.stack([w.activations for w in drawn.active])
@@ -45,6 +48,7 @@ class Fuzzing:
         ]
 
     def text(self, example: Example, pieces: Sequence[str]) -> str:
+        """See Method.text."""
         return marked_text(pieces, example.marks)
 
     def _right(self, drawn: Drawn, marks: np.ndarray, i: int) -> Example:
