@@ -53,7 +53,7 @@ class ScoresKind:
         return {"explanations": spec.explanations_id, "latents": spec.latents_id}
 
     def resolve(self, spec: ScoresSpec) -> ScoresSpec:
-        """Fills in the judge's name. Raises Unavailable without an engine, InvalidSpec for a model that is not there."""
+        """Fills in the judge's name. Raises Unavailable without an engine, InvalidSpec for an unknown model."""
         return spec.model_copy(update={"llm": self._judge.resolve(spec.llm)})
 
     def check(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> None:
