@@ -24,11 +24,13 @@ def own_servers(tmp_path: Path) -> Iterator[Stack]:
 
 
 @pytest.fixture
-def store(servers: Stack) -> Store:
-    """A store of its own for each test: the shared server, another bucket."""
+def store(servers: Stack) -> Iterator[Store]:
+    """A store of its own for each test: the shared server, another bucket, which goes at the end with its volumes."""
     made = Store(store_config(servers, f"test-{uuid.uuid4().hex[:16]}"))
     made.probe()
-    return made
+    yield made
+    made.objects.delete([listed.key for listed in made.objects.list("")])
+    made.objects._client.remove_bucket(made.config.bucket)
 
 
 def store_config(stack: Stack, bucket: str = "dragoman", patience: float = 30.0) -> StoreConfig:

@@ -65,7 +65,7 @@ def _eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
     return True
 
 
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_everything_in_order(tmp_path: Path, ending: signal.Signals) -> None:
     with _stack_in_a_process(tmp_path, Ports.free()) as (process, pids):
         assert len(pids) == 2
@@ -83,8 +83,18 @@ def test_a_killed_stack_leaves_no_process_and_its_home_is_free(tmp_path: Path) -
     with _stack_in_a_process(tmp_path, ports) as (process, pids):
         process.kill()
         process.wait()
-        with Stack(tmp_path, None, ports, services=()) as stack:  # waits for what the guard is still ending
+        assert _eventually(lambda: not (tmp_path / "stack.json").exists()), "clients would look for it in vain"
+        with Stack(tmp_path, None, ports, services=()) as stack:
             assert not any(_lives(pid) for pid in pids)
+            assert all(state.pid for state in stack.states())
+
+
+def test_a_stack_waits_for_what_a_killed_one_leaves(tmp_path: Path) -> None:
+    ports = Ports.free()
+    with _stack_in_a_process(tmp_path, ports) as (process, _):
+        process.kill()
+        process.wait()
+        with Stack(tmp_path, None, ports, services=()) as stack:
             assert all(state.pid for state in stack.states())
 
 

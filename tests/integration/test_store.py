@@ -296,8 +296,8 @@ class _CarelessStore(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def _careless_store(failures: list[int]) -> Iterator[StoreConfig]:
-    handler = type("Handler", (_CarelessStore,), {"objects": {}, "failures": failures})
+def _careless_store(failures: list[int], kind: type[_CarelessStore] = _CarelessStore) -> Iterator[StoreConfig]:
+    handler = type("Handler", (kind,), {"objects": {}, "failures": failures})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         assert isinstance(server, socketserver.ThreadingMixIn)
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -319,6 +319,29 @@ def test_an_overloaded_store_is_asked_again() -> None:
     with _careless_store([503, 500, 503]) as config:
         Store(config).objects.put_bytes("key", b"data")
         assert Store(config).objects.get_bytes("key") == b"data"
+
+
+class _ForgetfulStore(_CarelessStore):
+    """Stores, and breaks the connection before it says so; the second time it knows."""
+
+    def do_PUT(self) -> None:
+        self._fails()
+        if self.path in self.objects:
+            self._answer(412, b"<Error><Code>PreconditionFailed</Code><Message>exists</Message></Error>")
+            return
+        self.objects[self.path] = self.body
+        self.close_connection = True
+        self.connection.close()
+
+
+@pytest.mark.parametrize(("there", "ours"), [(None, True), (b"another's", False)])
+def test_a_conditional_put_whose_answer_got_lost_is_known_to_be_ours(there: bytes | None, ours: bool) -> None:
+    with _careless_store([], _ForgetfulStore) as config:
+        store = Store(config)
+        if there is not None:
+            with pytest.raises(TransientTaskError, match="closed connection without response"):
+                Store(replace(config, patience=0)).objects.put_bytes("key", there)
+        assert store.objects.put_if_absent("key", b"mine") is ours
 
 
 def test_patience_ends() -> None:

@@ -17,6 +17,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError
 
 from dragoman.errors import DragomanError, InvalidSpec, TransientTaskError, Unavailable
 from dragoman.metrics import METRICS
+from dragoman.telemetry import register_secret
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class S3:
     def __init__(self, config: StoreConfig) -> None:
         self.config = _with_plain_endpoint(config)
         self.client = _client(self.config)
+        register_secret(config.secret_key)
 
     @property
     def bucket(self) -> str:
@@ -171,7 +173,7 @@ def _client(config: StoreConfig) -> Minio:
     pool = urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=5.0, read=20.0),
         retries=urllib3.Retry(total=0, connect=0, read=0, redirect=0, status=0, other=0),
-        maxsize=16,
+        maxsize=32,
         cert_reqs="CERT_REQUIRED",
     )
     try:

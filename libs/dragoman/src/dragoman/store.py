@@ -30,6 +30,7 @@ __all__ = ["Store", "StoreConfig", "StoreUnavailable", "StoredArtifact", "manife
 
 _LOG = logging.getLogger(__name__)
 _READERS = 8
+_KNOWN_RECEIPTS = 50_000
 
 
 class Store:
@@ -190,14 +191,16 @@ class Store:
         if data is None:
             return None
         value = json.loads(data)
+        if len(self._receipts) >= _KNOWN_RECEIPTS:
+            self._receipts.clear()
         self._receipts[listed.key] = (listed.version, value)
         return value
 
     def delete_receipts(self, job_id: str) -> None:
         """Removes every receipt of a job."""
         self._delete_under(f"receipts/{job_id}/")
-        for key in [key for key in self._receipts if key.startswith(f"receipts/{job_id}/")]:
-            del self._receipts[key]
+        for key in [key for key in list(self._receipts) if key.startswith(f"receipts/{job_id}/")]:
+            self._receipts.pop(key, None)
 
     def _delete_under(self, prefix: str) -> None:
         self.objects.abort_uploads(prefix)

@@ -1,8 +1,9 @@
-"""Ends the stack's processes when the stack itself is gone, however it went: `python guard.py`, run by `Guard`.
+"""Ends the stack's processes when the stack itself is gone, however it went: `python guard.py FILE`, run by `Guard`.
 
 Reads `+<process group>` and `-<process group>` lines from standard input. At its end, which the kernel brings about
-even when the stack is killed, every group that is left gets SIGTERM and then SIGKILL. It holds the lock of the
-stack's home open until then, so that the next stack starts only when the ports are free again.
+even when the stack is killed, every group that is left gets SIGTERM and then SIGKILL, and FILE, which tells clients
+where the stack is, goes. It holds the lock of the stack's home open until then, so that the next stack starts only
+when the ports are free again.
 
 Standard library only: it is started by path and must be up within milliseconds.
 """
@@ -29,6 +30,8 @@ def main() -> None:
         groups = {group for group in groups if _lives(group)}
         time.sleep(0.05)
     _signal(groups, signal.SIGKILL)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(sys.argv[1])  # noqa: PTH108  pathlib would double the start-up time
 
 
 def _signal(groups: set[int], name: signal.Signals) -> None:

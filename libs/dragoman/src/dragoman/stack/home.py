@@ -53,11 +53,6 @@ def write_stack_file(home: Path, content: Mapping[str, Json]) -> None:
     write_private(home / STACK_FILE, json.dumps(dict(content), indent=1) + "\n")
 
 
-def remove_stack_file(home: Path) -> None:
-    """Says that no stack runs in this home."""
-    (home / STACK_FILE).unlink(missing_ok=True)
-
-
 def _try(lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,7 +13,7 @@ from typing import Self
 from dragoman.errors import InvalidSpec, NotFound
 from dragoman.ids import Json
 from dragoman.stack.credentials import Credentials, credentials_of
-from dragoman.stack.home import lock_home, remove_stack_file, write_stack_file
+from dragoman.stack.home import STACK_FILE, lock_home, write_stack_file
 from dragoman.stack.ports import Ports, require_free
 from dragoman.stack.process import Guard, Program
 from dragoman.stack.servers import LlmChoice, language_model, nats, object_store
@@ -82,7 +82,7 @@ class Stack:
         servers = self._servers(self._credentials)
         require_free(self.ports, [*(program.name for program in servers), *self.services])
         assert self._lock is not None, "up() takes it"
-        self._guard = Guard(self._lock)
+        self._guard = Guard(self._lock, self.home / STACK_FILE)
         self._supervisor = Supervisor(self.home / "logs", self._guard)
         for program in servers:
             self._supervisor.start(program)
@@ -128,7 +128,6 @@ class Stack:
             self._guard.close()
             self._guard = None
         if self._lock is not None:
-            remove_stack_file(self.home)
             os.close(self._lock)
             self._lock = None
         self._restore_signals()
@@ -212,12 +211,14 @@ class Stack:
 
     def _handle_signals(self) -> None:
         if threading.current_thread() is threading.main_thread():
-            self._old_handlers[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._on_sigterm)
+            for name in (signal.SIGTERM, signal.SIGHUP):
+                self._old_handlers[name] = signal.signal(name, self._on_signal)
 
-    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         """Ends `up()`, `wait()` or whatever the with-block does, by way of `down()`."""
-        self._stop.set()
-        raise KeyboardInterrupt
+        if not self._stop.is_set():
+            self._stop.set()
+            raise KeyboardInterrupt
 
     def _restore_signals(self) -> None:
         for name, handler in self._old_handlers.items():

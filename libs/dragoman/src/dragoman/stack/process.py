@@ -37,9 +37,9 @@ class Program:
 class Guard:
     """The process that ends ours when we are gone; see guard.py."""
 
-    def __init__(self, lock: int) -> None:
+    def __init__(self, lock: int, stack_file: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py"))],
+            [sys.executable, "-I", "-S", str(Path(__file__).with_name("guard.py")), str(stack_file)],
             stdin=subprocess.PIPE,
             pass_fds=[lock],
             start_new_session=True,
