@@ -24,7 +24,7 @@ from dragoman.errors import (
 )
 from dragoman.folder import FolderArtifact
 from dragoman.jobs import EventType, JobEvent
-from dragoman.rpc.server import RunningServer
+from dragoman.rpc.server import RunningServer, TlsConfig
 
 from tests.support.memory_services import Services, services
 
@@ -273,6 +273,26 @@ def test_tokens_are_sent_and_refusals_explained() -> None:
             assert client.submit("tokens", {}).id
         with Client(made.addresses) as client, pytest.raises(FailedPrecondition, match="set DRAGOMAN_TOKEN"):
             client.get(UNKNOWN)
+
+
+TLS = Path(__file__).parents[1] / "support" / "tls"
+
+
+def test_tls_and_mutual_tls(tmp_path: Path) -> None:
+    certificate, key = TLS / "localhost.pem", TLS / "localhost.key"
+    with services(tls=TlsConfig(certificate, key)) as made:
+        with Client(Addresses(made.addresses, tls_ca=certificate)) as client:
+            assert client.submit("tokens", {}).id
+        with Client(made.addresses) as client, pytest.raises(Unavailable):
+            client.get(UNKNOWN)
+    with services(tls=TlsConfig(certificate, key, client_ca=certificate)) as made:
+        with Client(Addresses(made.addresses, "", certificate, certificate, key)) as client:
+            assert client.submit("tokens", {}).id
+        with Client(Addresses(made.addresses, tls_ca=certificate)) as client, pytest.raises(Unavailable):
+            client.get(UNKNOWN)
+        with Client(Addresses(made.addresses, tls_ca=tmp_path / "no.pem")) as client:  # noqa: SIM117
+            with pytest.raises(NotFound, match=r"cannot read the PEM file .*no\.pem"):
+                client.get(UNKNOWN)
 
 
 def test_the_sync_client_works_inside_a_running_loop(running: Services) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import grpc
+
 from dragoman.errors import InvalidSpec, NotFound, Unavailable
 from dragoman.nearest import suggestion
 from dragoman.rpc.methods import SERVICES
@@ -27,6 +29,9 @@ class Addresses:
     """Sent with every call when not empty."""
     tls_ca: Path | None = None
     """PEM file of the authority that signed the servers' certificates; None speaks plaintext."""
+    tls_certificate: Path | None = None
+    """PEM file of our own certificate, for servers that ask for one; with `tls_key`."""
+    tls_key: Path | None = None
 
     def __post_init__(self) -> None:
         for service, address in self.of.items():
@@ -46,6 +51,15 @@ class Addresses:
             )
         return self.of[service]
 
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """Returns what a TLS channel needs; None for plaintext. Raises NotFound when a file cannot be read."""
+        if self.tls_ca is None:
+            return None
+        own = (
+            (_pem(self.tls_key), _pem(self.tls_certificate)) if self.tls_certificate and self.tls_key else (None, None)
+        )
+        return grpc.ssl_channel_credentials(_pem(self.tls_ca), *own)
+
     @classmethod
     def find(cls, environ: Mapping[str, str], home: Path | None = None) -> "Addresses":
         """Returns the addresses of the environment, or else those of the stack that runs in `home`.
@@ -57,8 +71,17 @@ class Addresses:
         named = {service: environ[variable(service)] for service in SERVICES if environ.get(variable(service))}
         if not named:
             named = _of_stack(home / STACK_FILE)
-        ca = environ.get("DRAGOMAN_TLS_CA", "")
-        return cls(named, environ.get("DRAGOMAN_TOKEN", ""), Path(ca) if ca else None)
+        files = (environ.get(f"DRAGOMAN_TLS_{name}", "") for name in ("CA", "CERTIFICATE", "KEY"))
+        return cls(named, environ.get("DRAGOMAN_TOKEN", ""), *(Path(file) if file else None for file in files))
+
+
+def _pem(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NotFound(
+            f"cannot read the PEM file {path}: {error.strerror}; see the DRAGOMAN_TLS_* variables"
+        ) from error
 
 
 def _of_stack(path: Path) -> Mapping[str, str]:

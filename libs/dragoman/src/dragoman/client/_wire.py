@@ -11,7 +11,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from dragoman.client._addresses import Addresses
-from dragoman.errors import DragomanError, NotFound, Unavailable
+from dragoman.errors import DragomanError, Unavailable
 from dragoman.rpc.errors import error_of, retry_delay
 from dragoman.rpc.methods import Method
 
@@ -59,16 +59,12 @@ class Wire:
         return self._channels[address]
 
     def _dial(self, address: str) -> grpc.aio.Channel:
-        ca = self.addresses.tls_ca
         local = address.rpartition(":")[0] in {"127.0.0.1", "localhost", "[::1]"}
         options = [*_OPTIONS, ("grpc.enable_http_proxy", 0)] if local else _OPTIONS
-        if ca is None:
+        credentials = self.addresses.credentials()
+        if credentials is None:
             return grpc.aio.insecure_channel(address, options=options)
-        try:
-            roots = ca.read_bytes()
-        except OSError as error:
-            raise NotFound(f"cannot read {ca}, which DRAGOMAN_TLS_CA names: {error.strerror}") from error
-        return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(roots), options=options)
+        return grpc.aio.secure_channel(address, credentials, options=options)
 
     async def call(
         self,
