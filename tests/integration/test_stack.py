@@ -208,6 +208,12 @@ def test_the_connection_file_names_every_address(servers: Stack) -> None:
     assert content["services"] == {}
 
 
+def test_a_model_is_served_under_its_own_name() -> None:
+    assert LlmChoice().alias == "qwen2.5-coder-1.5b-instruct-q4_k_m"
+    assert LlmChoice(model="/models/judge-1.5b.gguf").alias == "judge-1.5b"
+    assert LlmChoice(model="org/judge", url="http://elsewhere").alias == "org/judge"
+
+
 def test_wrong_choices_are_refused_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(InvalidSpec, match="'activations' is no service; there are activation, sae-trainer"):
         Stack(tmp_path, services=["activations"])

@@ -9,22 +9,19 @@ store is away or overloaded.
 import contextlib
 import hashlib
 import logging
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from minio.commonconfig import ENABLED, Filter
 from minio.datatypes import Part as UploadedPart
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error, ServerError
-from minio.lifecycleconfig import AbortIncompleteMultipartUpload, LifecycleConfig, Rule
 from urllib3.exceptions import HTTPError
 
-from dragoman.errors import DataLoss, FailedPrecondition
+from dragoman.errors import DataLoss
 from dragoman.metrics import METRICS
-from dragoman.s3 import S3, Incomplete, StoreConfig, StoreUnavailable
+from dragoman.s3 import S3, Incomplete, StoreUnavailable
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -36,9 +33,9 @@ _ABSENT = {"NoSuchKey", "NoSuchUpload", "NotFound", "ResourceNotFound"}
 class Objects:
     """A bucket. Safe to share between threads."""
 
-    def __init__(self, config: StoreConfig) -> None:
-        self._s3 = S3(config)
-        self._client, self._bucket = self._s3.client, self._s3.bucket
+    def __init__(self, s3: S3) -> None:
+        self._s3 = s3
+        self._client, self._bucket = s3.client, s3.bucket
 
     # ------------------------------------------------------------------ write
 
@@ -228,57 +225,6 @@ class Objects:
             return len(ours)
 
         return self._s3.patiently("list", prefix, attempt)
-
-    # ------------------------------------------------------------------ probe
-
-    def probe(self) -> None:
-        """Makes the bucket if it is missing and proves that the store honours conditional puts.
-
-        Raises Unavailable when the store is away or refuses our keys, FailedPrecondition when two writers of one
-        object could both be told that they won.
-        """
-        self._s3.patiently("probe", self._bucket, self._make_bucket)
-        key = f"probe/{uuid.uuid4().hex}"
-        try:
-            first = self.put_if_absent(key, b"first")
-            second = self.put_if_absent(key, b"second")
-            kept = self.get_bytes(key)
-        except S3Error as error:
-            raise self._no_conditional_put(f"it answered {error.code}: {error.message}") from error
-        finally:
-            self._forget_probe(key)
-        if (first, second, kept) != (True, False, b"first"):
-            raise self._no_conditional_put(
-                f"a second If-None-Match put of one key was answered as a success ({kept!r})"
-            )
-
-    def _make_bucket(self) -> None:
-        if self._client.bucket_exists(self._bucket):
-            return
-        try:
-            self._client.make_bucket(self._bucket)
-        except S3Error as error:
-            if error.code not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
-                raise
-        abort = AbortIncompleteMultipartUpload(days_after_initiation=7)
-        rule = Rule(ENABLED, rule_filter=Filter(prefix=""), rule_id="abort", abort_incomplete_multipart_upload=abort)
-        try:
-            self._client.set_bucket_lifecycle(self._bucket, LifecycleConfig([rule]))
-        except (MinioException, HTTPError) as error:
-            _LOG.info("the store keeps unfinished uploads until a sweep: it has no lifecycle rules (%s)", error)
-
-    def _forget_probe(self, key: str) -> None:
-        try:
-            self._client.remove_object(self._bucket, key)
-        except (MinioException, HTTPError, OSError) as error:
-            _LOG.info("probe object %s stayed: %s", key, error)
-
-    def _no_conditional_put(self, what: str) -> FailedPrecondition:
-        return FailedPrecondition(
-            f"the object store at {self._s3.where} does not honour `If-None-Match: *` on PUT, without which an "
-            f"artifact could be committed twice: {what}. Use SeaweedFS 4, MinIO from 2024 on, Ceph or AWS S3",
-            reason="NO_CONDITIONAL_PUT",
-        )
 
 
 @dataclass(frozen=True, slots=True)

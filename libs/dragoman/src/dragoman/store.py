@@ -23,7 +23,8 @@ from dragoman.kinds import Part
 from dragoman.manifests import MANIFEST_NAME, check_part_names, manifest_from_json, manifest_to_json
 from dragoman.objects import Listed, Objects
 from dragoman.part_cache import PartCache
-from dragoman.s3 import StoreConfig, StoreUnavailable
+from dragoman.probe import probe
+from dragoman.s3 import S3, StoreConfig, StoreUnavailable
 from dragoman.stored_artifact import StoredArtifact
 
 __all__ = ["Store", "StoreConfig", "StoreUnavailable", "StoredArtifact", "manifest_key", "part_key"]
@@ -38,7 +39,8 @@ class Store:
 
     def __init__(self, config: StoreConfig) -> None:
         self.config = config
-        self.objects = Objects(config)
+        self._s3 = S3(config)
+        self.objects = Objects(self._s3)
         self._cache = PartCache(config.cache_bytes, config.cache_folder)
         self._receipts: dict[str, tuple[str, Json]] = {}
 
@@ -47,7 +49,7 @@ class Store:
 
         Raises Unavailable or FailedPrecondition, in words that say what to do.
         """
-        self.objects.probe()
+        probe(self._s3, self.objects)
 
     # -------------------------------------------------------------- artifacts
 

@@ -53,7 +53,7 @@ class LlmChoice:
     @property
     def alias(self) -> str:
         """Name of the model in the API."""
-        return self.model if self.url else Path(self.model).stem
+        return self.model if self.url else Path(self.model).name.removesuffix(".gguf")
 
 
 def nats(home: Path, ports: Ports, credentials: Credentials) -> Program:
