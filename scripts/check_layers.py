@@ -9,21 +9,34 @@ ROOT = Path(__file__).resolve().parent.parent
 SERVICES = {"activation", "sae_trainer", "explainer", "scorer"}
 TORCH = {"torch", "transformers", "sparse_coders"}
 OUTSIDE = {"grpc", "nats", "minio", "httpx", "os", "time", "logging", "socket", "subprocess", "asyncio", "random"}
-PROTOBUF = ("google.protobuf", "dragoman.activation", "dragoman.training", "dragoman.explanation", "dragoman.scoring",
-            "dragoman.job.", "dragoman.artifact.")
+PROTOBUF = (
+    "google.protobuf",
+    "dragoman.activation",
+    "dragoman.training",
+    "dragoman.explanation",
+    "dragoman.scoring",
+    "dragoman.job.",
+    "dragoman.artifact.",
+)
 
 
 def imports(path: Path) -> Iterator[tuple[int, str, bool]]:
     """Yields line, module and whether the import runs when the file is imported."""
     tree = ast.parse(path.read_text())
     top = {id(node) for node in ast.walk(tree) if isinstance(node, ast.stmt)} - {
-        id(inner) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        for inner in ast.walk(node) if inner is not node
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for inner in ast.walk(node)
+        if inner is not node
     }
     for node in ast.walk(tree):
         names = (
-            [alias.name for alias in node.names] if isinstance(node, ast.Import)
-            else [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module]
+            if isinstance(node, ast.ImportFrom) and node.module
+            else []
         )
         for name in names:
             yield node.lineno, name, id(node) in top
@@ -53,8 +66,12 @@ def complaints(path: Path) -> Iterator[str]:
 
 def main() -> int:
     """Prints every complaint; returns how the check ended."""
-    files = [p for folder in ("libs", "services") for p in sorted((ROOT / folder).glob("*/src/**/*.py"))
-             if "_pb2" not in p.name]
+    files = [
+        p
+        for folder in ("libs", "services")
+        for p in sorted((ROOT / folder).glob("*/src/**/*.py"))
+        if "_pb2" not in p.name
+    ]
     found = [complaint for path in files for complaint in complaints(path)]
     print("\n".join(found) if found else f"layers hold in {len(files)} files")
     return 1 if found else 0

@@ -47,9 +47,7 @@ class World:
             **self.environ,
         }
         for service, package in SERVICES.items():
-            self.cluster.service(
-                package, "serve", name=self.api(service), environ=self._own(service, self.api(service))
-            )
+            self.cluster.service(package, "serve", name=self.api(service), environ=self.environ)
             self.cluster.service(package, "work", name=self.worker(service), environ=self.environ)
         for service in SERVICES:
             self.cluster.channel(self.api(service)).close()

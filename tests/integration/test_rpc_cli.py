@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 from dragoman.cli import main
-from dragoman.jobs import EventType, JobProgress, JobState
+from dragoman.cli._board import Board
+from dragoman.jobs import EventType, JobEvent, JobProgress, JobRecord, JobState
+from rich.console import Console
 
 from tests.support.memory_services import Services, services
 
@@ -157,6 +159,8 @@ def test_submit_watch_follows_to_the_end(shell: Shell) -> None:
     assert "1 of 2 jobs succeeded" in shell("submit", path, "--set", "corpus=/texts", "--watch", code=1)
     printed = shell("submit", path, "--set", "corpus=/texts")
     assert "acts ended earlier without a result; `dragoman submit --retry-failed`" in printed
+    ended = json.loads(shell("submit", path, "--set", "corpus=/texts", "--watch", "--json", code=1))
+    assert ended["acts"]["state"] == "CANCELLED"
     again = json.loads(shell("submit", path, "--set", "corpus=/texts", "--retry-failed", "--json"))
     assert again["acts"]["state"] == "QUEUED"
 
@@ -192,6 +196,20 @@ def test_report_wants_a_scorecard(shell: Shell) -> None:
     assert "there is no scorecard yet; `dragoman demo` makes one" in shell.err
 
 
+def test_report_copies_the_newest_scorecards_page(shell: Shell) -> None:
+    page = b"<html>verdict</html>"
+    card = shell.services.store.put("scorecard", page, name="report.html").id
+    job, _ = shell.services.run(shell.services.desk.submit("scorecard", {"n": len(page)}))
+    assert job.id == card
+    shell.tell(card, EventType.COMMITTED, JobState.SUCCEEDED)
+    target = shell.home / "here" / "report.html"
+    assert shell("report", "-o", str(target)) == f"{target}\n"
+    assert target.read_bytes() == page
+    kept = Path(shell("report", card[:14]).strip())
+    assert kept == shell.home / "artifacts" / card / "report.html"
+    assert kept.read_bytes() == page
+
+
 def test_info_names_versions_and_servers_that_are_gone(shell: Shell) -> None:
     printed = shell("info")
     assert "torch 2.13.0" in printed
@@ -207,6 +225,8 @@ def test_version_and_options_after_the_command(shell: Shell, tmp_path: Path) -> 
     shell("jobs", "--home", str(tmp_path / "elsewhere"), code=1)
     assert "elsewhere/stack.json" in shell.err
     shell("frobnicate", code=2)
+    shell("jobs", "--limit", "-1", code=2)
+    assert "is not a whole number from 0" in shell.err
 
 
 def start(shell: Shell, *words: str) -> "subprocess.Popen[str]":
@@ -237,18 +257,38 @@ def test_a_closed_pipe_is_no_error(shell: Shell) -> None:
 
 
 def test_a_live_board_shows_progress(shell: Shell) -> None:
-    from dragoman.cli._board import Board
-    from rich.console import Console
-
     text, _ = shell.submit()
     job = shell.services.desk.jobs[text]
     board = Board({"text": job})
     progress = JobProgress("forward", 1, 3, 2, 8, 0.5, 5e5, 1e6, "tokens", 25_000.0, "", {"fvu": 0.2134})
-    from dragoman.jobs import JobEvent
-
     board.apply(JobEvent(text, "tokens", EventType.PROGRESS, JobState.RUNNING, time.time(), 9, progress))
-    console = Console(width=140, record=True, force_terminal=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    console.print(board)
-    shown = console.export_text()
+    shown = printed(board, width=140)
     for word in ("text", "running", "forward 2/3", "500,000/1.0M tokens", "25,000/s", "20 s", "fvu 0.213", "━━"):
         assert word in shown, f"{word!r} not in {shown}"
+    assert max(map(len, printed(board, width=80).splitlines())) <= 80
+
+
+def printed(board: Board, width: int, height: int = 40) -> str:
+    with Path(os.devnull).open("w") as nowhere:
+        console = Console(width=width, height=height, record=True, force_terminal=True, file=nowhere)
+        console.print(board)
+        return console.export_text()
+
+
+def test_a_board_with_more_jobs_than_lines_keeps_what_moves() -> None:
+    states = [JobState.SUCCEEDED, JobState.WAITING] * 20 + [JobState.RUNNING, JobState.FAILED]
+    jobs = {f"job{i}": JobRecord(f"coder-{i:032x}", "coder", "x", s, {}, {}) for i, s in enumerate(states)}
+    lines = printed(Board(jobs), 120, 10).splitlines()
+    assert len(lines) <= 10
+    assert [line.split()[0] for line in lines] == [
+        "job",
+        "job1",
+        "job3",
+        "job5",
+        "job7",
+        "job9",
+        "job40",
+        "job41",
+        "and",
+    ]
+    assert lines[-1] == "and 35 more"

@@ -115,8 +115,10 @@ class MemoryStore:
     def __init__(self) -> None:
         self.artifacts: dict[str, MemoryArtifact] = {}
 
-    def put(self, kind: str, data: bytes, inputs: Mapping[str, str] | None = None) -> MemoryArtifact:
-        part = PartInfo("part.bin", f"k/{kind}", len(data), hashlib.sha256(data).hexdigest())
+    def put(
+        self, kind: str, data: bytes, inputs: Mapping[str, str] | None = None, name: str = "part.bin"
+    ) -> MemoryArtifact:
+        part = PartInfo(name, f"k/{kind}", len(data), hashlib.sha256(data).hexdigest())
         spec = {"n": len(data), **(inputs or {})}
         manifest = Manifest(artifact_id(kind, 1, spec), kind, 1, spec, inputs or {}, [part], {})
         self.artifacts[manifest.id] = MemoryArtifact(manifest, data)

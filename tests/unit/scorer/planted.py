@@ -168,7 +168,7 @@ class Asked:
     @classmethod
     def of(cls, prompt: str) -> "Asked":
         item = prompt.rsplit("\n\n", 1)[1]
-        description, text, _ = item.split("\n")
+        description, text, *_ = item.split("\n")
         return cls(prompt, description.removeprefix("Description: "), text.removeprefix("Text:"))
 
     @property

@@ -12,7 +12,8 @@ import pytest
 from dragoman.artifacts import Artifact, InputInfo
 from dragoman.errors import InvalidSpec, TransientTaskError, UserTaskError
 from dragoman.folder import FolderArtifact
-from scorer.core.examples import DocumentLeak
+from latent_cache import Window
+from scorer.core.examples import DocumentLeak, Example
 from scorer.core.metrics import mean_interval
 from scorer.core.prompts import question
 from scorer.core.scorers import METHODS
@@ -244,11 +245,14 @@ def test_worked_examples_are_as_often_yes_as_no() -> None:
 
 def test_prompts_are_those_of_the_version() -> None:
     """Who changes a prompt must give its method and ScoresKind a new version, and then the new digest here."""
-    prompts = {m.version: question(m.prefix, "an explanation", " a text") for m in METHODS.values()}
+    window = Window(0, 0, 0, "test", np.arange(4, dtype=np.int32), np.asarray([0, 1, 1, 0], np.float32))
+    example = Example(0, window, "active", True, 9, window.activations > 0)
+    texts = {m: m.text(example, [" one", " two", " three\n", " four"]) for m in METHODS.values()}
+    prompts = {m.version: question(m.prefix, "an  explanation", text) for m, text in texts.items()}
     assert ScoresKind.version == 1
     assert {version: sha256(prompt.encode()).hexdigest()[:16] for version, prompt in prompts.items()} == {
-        "detection-random-1": "4365770b4990e3b8",
-        "fuzzing-wrong_marks-1": "9206ad7dabeea2db",
+        "detection-random-1": "269b8adcd90f541a",
+        "fuzzing-wrong_marks-1": "7452721691c16a7d",
     }
 
 

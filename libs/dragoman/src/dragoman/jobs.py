@@ -27,7 +27,9 @@ class JobState(StrEnum):
 
 FOLLOWS: Mapping[JobState, frozenset[JobState]] = {
     JobState.WAITING: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED, JobState.SUCCEEDED}),
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELLING, JobState.CANCELLED, JobState.SUCCEEDED}),
+    JobState.QUEUED: frozenset(
+        {JobState.RUNNING, JobState.FAILED, JobState.CANCELLING, JobState.CANCELLED, JobState.SUCCEEDED}
+    ),
     JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLING}),
     JobState.CANCELLING: frozenset({JobState.CANCELLED}),
     JobState.FAILED: frozenset({JobState.WAITING, JobState.QUEUED}),

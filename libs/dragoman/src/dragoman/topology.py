@@ -50,7 +50,7 @@ def _log(name: str, subjects: list[str], days: int, mebibytes: int, replicas: in
 
 
 def buckets(namespace: str, replicas: int, lease: float) -> Sequence[KeyValueConfig]:
-    """`jobs`; `requests` by id, for a week; `attempts` by task; `running` leases of so many seconds; `waits` by input."""
+    """Buckets: jobs; requests, for a week; attempts by task; leases of running tasks, in seconds; waits by input."""
     ttl = {"requests": 7 * _DAY, "running": lease}
     return [
         KeyValueConfig(

@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatch
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,7 +79,6 @@ class Hub:
             ) from error
 
     def _ask(self, repo: str, revision: str | None, call: Callable[[], T]) -> T:
-        import httpx
         from huggingface_hub import errors as hub
 
         try:
@@ -93,19 +94,18 @@ class Hub:
                 f"{repo!r} is no path on the server's machine, and the Hugging Face hub has no such model "
                 "(or none that this server may read); give a folder, a GGUF file, an s3:// uri or a hub id"
             ) from error
-        except (
-            hub.HfHubHTTPError,
-            hub.OfflineModeIsEnabled,
-            hub.LocalEntryNotFoundError,
-            httpx.HTTPError,
-            OSError,
-        ) as error:
-            raise Unavailable(
-                f"the Hugging Face hub did not answer for {repo!r}: {error}", reason="HUB_UNREACHABLE"
-            ) from error
+        except (hub.HfHubHTTPError, hub.OfflineModeIsEnabled, hub.LocalEntryNotFoundError, *_network_errors()) as error:
+            message = f"the Hugging Face hub did not answer for {repo!r}: {error}"
+            raise Unavailable(message, reason="HUB_UNREACHABLE") from error
 
     def _wrong(self, message: str) -> InvalidSpec:
         return InvalidSpec(message, field=self._field, reason="MODEL_NOT_FOUND")
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """Returns what the hub's client raises when there is no network: its HTTP library differs by version."""
+    libraries = (import_module(name) for name in ("httpx", "httpx2") if find_spec(name))
+    return (OSError, *(library.HTTPError for library in libraries))
 
 
 def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:

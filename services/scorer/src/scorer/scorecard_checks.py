@@ -18,11 +18,11 @@ Infos = Mapping[str, InputInfo]
 class Artifacts(Protocol):
     """Where inputs of inputs are read."""
 
-    def artifact(self, id_: str) -> Artifact:
+    def artifact(self, artifact_id: str) -> Artifact:
         """Returns a committed artifact. Raises NotFound."""
         ...
 
-    def manifest(self, id_: str) -> Manifest | None:
+    def manifest(self, artifact_id: str) -> Manifest | None:
         """Returns the manifest of a committed artifact, None before it is committed."""
         ...
 

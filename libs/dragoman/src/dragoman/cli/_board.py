@@ -60,7 +60,21 @@ class Board:
         return [job for job in self.jobs.values() if not job.state.terminal or job.end_time >= self._recent]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield table(self.shown(), self.name, options.max_width)
+        shown, room = self.shown(), max(4, console.height - 3)
+        kept = _most_telling(shown, room if console.is_terminal else len(shown))
+        yield table(kept, self.name, options.max_width)
+        if len(kept) < len(shown):
+            yield Text(f"and {len(shown) - len(kept)} more", style="dim")
+
+
+def _most_telling(jobs: Sequence[JobRecord], room: int) -> Sequence[JobRecord]:
+    """Returns at most so many jobs, in their order: what moves or failed before what waits or is done."""
+    urgency = [
+        JobState.RUNNING, JobState.CANCELLING, JobState.FAILED, JobState.QUEUED, JobState.WAITING, JobState.CANCELLED,
+        JobState.SUCCEEDED,
+    ]  # fmt: skip
+    ranked = sorted(range(len(jobs)), key=lambda i: urgency.index(jobs[i].state))
+    return [jobs[i] for i in sorted(ranked[:room])]
 
 
 def table(jobs: Iterable[JobRecord], name: Callable[[str], str] = _words.short, width: int = _WIDE) -> Table:

@@ -27,11 +27,13 @@ def submit(client: Client, options: argparse.Namespace, console: Console) -> int
     jobs = _submit_all(client, options.pipeline)
     if options.retry_failed:
         jobs = {name: _again(client, job) for name, job in jobs.items()}
+    if options.json:
+        if options.watch:
+            jobs = {name: client.wait(job.id) for name, job in jobs.items()}
+        _print_json({name: _words.plain_job(job) for name, job in jobs.items()})
+        return int(options.watch and any(job.state is not JobState.SUCCEEDED for job in jobs.values()))
     if options.watch:
         return watch_jobs(client, jobs, console)
-    if options.json:
-        _print_json({name: _words.plain_job(job) for name, job in jobs.items()})
-        return 0
     rows = Table(box=None, pad_edge=False, header_style="dim")
     for heading in ("job", "id", "state"):
         rows.add_column(heading, no_wrap=True, overflow="fold")

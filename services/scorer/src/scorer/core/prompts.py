@@ -6,18 +6,22 @@ a zero-shot question; the worked examples have as many yes as no.
 
 Neither answer is named before the other: nothing but "Answer:" follows the window. Naming them ("Yes/No:" or
 "No/Yes:", permuted by example) moved p_yes of Qwen2.5-Coder-1.5B by 0.3 with the order, noise that took its AUROC on 64
-made-up fragments from 0.82 to 0.62.
+made-up fragments from 0.82 to 0.62. Fuzzing repeats the marked tokens under the window: without that line the same
+judge told right from wrong marks on 48 fragments with AUROC 0.57, with it 0.86.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool
-from latent_cache.render import marked
+from latent_cache.render import CLOSE, OPEN, marked
 
 ANSWERS = ("Yes", "No")
 LONGEST_EXPLANATION = 400
 """Characters of an explanation that a judge is shown."""
+
+_MARKED = re.compile(f"{OPEN}(.*?){CLOSE}")
 
 _Shot = tuple[str, str, str]
 """Description, text, right answer."""
@@ -71,7 +75,8 @@ def detection_prefix() -> str:
 
 def fuzzing_prefix() -> str:
     """Returns what every fuzzing prompt begins with."""
-    return _prefix(_FUZZING_TASK, _FUZZING_SHOTS)
+    shots = [(description, _with_marks_repeated(text), answer) for description, text, answer in _FUZZING_SHOTS]
+    return _prefix(_FUZZING_TASK, shots)
 
 
 def question(prefix: str, explanation: str, text: str) -> str:
@@ -85,8 +90,12 @@ def plain_text(pieces: Sequence[str]) -> str:
 
 
 def marked_text(pieces: Sequence[str], marks: Bool[np.ndarray, " pos"]) -> str:
-    """Returns a window on one line with each run of marked tokens between << and >>."""
-    return _one_line(marked(pieces, marks))
+    """Returns a window on one line with each run of marked tokens between << and >>, and a line that repeats them."""
+    return _with_marks_repeated(_one_line(marked(pieces, marks)))
+
+
+def _with_marks_repeated(text: str) -> str:
+    return f"{text}\nMarked: {', '.join(run.strip() for run in _MARKED.findall(text))}"
 
 
 def _prefix(task: str, shots: Sequence[_Shot]) -> str:
