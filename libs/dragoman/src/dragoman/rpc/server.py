@@ -14,7 +14,6 @@ from grpc_reflection.v1alpha import reflection
 
 from dragoman.desk import Desk
 from dragoman.errors import FailedPrecondition, NotFound
-from dragoman.metrics import METRICS
 from dragoman.rpc import artifact_servicer, job_servicer
 from dragoman.rpc.artifact_servicer import ArtifactServicer, ArtifactStore
 from dragoman.rpc.info import MAX_MESSAGE_BYTES, ServerInfo
@@ -159,7 +158,7 @@ async def start(
         info: What GetServerInfo answers; its service's name is also part of the setting that errors name.
         add_servicers: Adds the service's own servicers.
         service_names: Full names of what `add_servicers` adds, for health and reflection.
-        observe: Told of every finished call: method, code, seconds. Default: the shell's Prometheus metrics.
+        observe: Told of every finished call: method, code, seconds.
 
     Raises:
         FailedPrecondition: The address cannot be bound; the message names the setting.
@@ -182,15 +181,10 @@ async def start(
 
 
 def _interceptors(config: ServerConfig, observe: Observe | None) -> list[Any]:
-    chain: list[Any] = [CallInterceptor(observe or _count)]
+    chain: list[Any] = [CallInterceptor(observe)]
     if config.token:
         chain.append(TokenInterceptor(config.token))
     return [*chain, ErrorInterceptor(debug=config.debug)]
-
-
-def _count(method: str, code: str, seconds: float) -> None:
-    METRICS.grpc_requests.labels(method, code).inc()
-    METRICS.grpc_seconds.labels(method, code).observe(seconds)
 
 
 def _options() -> list[tuple[str, int]]:
