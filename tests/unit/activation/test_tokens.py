@@ -14,6 +14,7 @@ from dragoman.kinds import AnyKind
 from latent_cache.token_rows import TokenRows
 from pydantic import ValidationError
 from tokenizers import Tokenizer
+from transformers import ByT5Tokenizer
 
 from tests.support.local_run import reversed_order, run_local
 from tests.unit.activation.tiny import text_of
@@ -190,6 +191,13 @@ def test_one_document_cannot_be_split(kinds: Kinds, corpus: Path, tokenizer_fold
 def test_a_tokenizer_that_is_not_there_is_refused(kinds: Kinds, corpus: Path, tokenizer: str, message: str) -> None:
     with pytest.raises(Exception, match=message):
         kinds["tokens"].resolve(_spec(corpus, Path("x")).model_copy(update={"tokenizer": tokenizer}))
+
+
+def test_a_tokenizer_without_a_fast_form_is_refused(kinds: Kinds, corpus: Path, tmp_path: Path) -> None:
+    ByT5Tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(InvalidSpec, match=r"ByT5Tokenizer\) has no fast form; a tokenizer\.json is needed") as caught:
+        kinds["tokens"].resolve(_spec(corpus, tmp_path))
+    assert caught.value.violations[0].field == "tokenizer"
 
 
 def test_a_folder_without_a_tokenizer_is_refused(kinds: Kinds, corpus: Path) -> None:

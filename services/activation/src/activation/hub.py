@@ -63,7 +63,8 @@ class Hub:
     def _known_commit(self, repo: str, revision: str | None) -> str:
         return self._known(repo, revision, ["config.json"]).name
 
-    def _known(self, repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    def known(self, repo: str, revision: str | None, patterns: Sequence[str]) -> Path | None:
+        """Returns the folder of what this host has downloaded of a revision, complete or not; None for nothing."""
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -71,12 +72,18 @@ class Hub:
             return Path(
                 snapshot_download(repo, revision=revision, allow_patterns=list(patterns), local_files_only=True)
             )
-        except LocalEntryNotFoundError as error:
+        except LocalEntryNotFoundError:
+            return None
+
+    def _known(self, repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
+        path = self.known(repo, revision, patterns)
+        if path is None:
             raise Unavailable(
                 f"{repo!r} is no path on the server's machine, and the Hugging Face hub cannot be reached from here; "
                 "give a folder, a GGUF file or an s3:// uri, or try again when the hub is reachable",
                 reason="HUB_UNREACHABLE",
-            ) from error
+            )
+        return path
 
     def _ask(self, repo: str, revision: str | None, call: Callable[[], T]) -> T:
         from huggingface_hub import errors as hub

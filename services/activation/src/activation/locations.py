@@ -104,7 +104,7 @@ class Locations:
         """
         patterns = [CONFIG_FILE] if config_only else [*files.patterns, *files.companions]
         if located.revision is not None:
-            path = Hub(files.noun).snapshot(located.source, located.revision, patterns)
+            path = self._snapshot(located, located.revision, files, patterns, config_only)
         elif located.source.startswith(S3):
             path = self._mirror(located.source, patterns, files.noun)
         else:
@@ -134,12 +134,26 @@ class Locations:
         final = self._cache / "objects" / key
         return final / found[0].name if uri.endswith(".gguf") else final
 
+    def _snapshot(
+        self, located: Located, commit: str, files: FileSet, patterns: Sequence[str], config_only: bool
+    ) -> Path:
+        """Returns the files of a commit, which never change: asks the hub only for what is not here yet."""
+        hub = Hub(files.noun)
+        known = hub.known(located.source, commit, patterns)
+        if known is not None:
+            complete = (
+                (known / CONFIG_FILE).is_file() if config_only else self._sum(known, files) == located.fingerprint
+            )
+            if complete:
+                return known
+        return hub.snapshot(located.source, commit, patterns)
+
+    def _sum(self, path: Path, files: FileSet) -> str:
+        found = [f for f in _top_level(path) if path.is_file() or _wanted(f.name, files.patterns)]
+        return combined(file_sums(self._json, found, str(path)).items())
+
     def _check_unchanged(self, path: Path, located: Located, files: FileSet) -> None:
-        if path.is_file():
-            found = list_source(str(path), None, field_name=files.noun)
-        else:
-            found = [f for f in _top_level(path) if _wanted(f.name, files.patterns)]
-        now = combined(file_sums(self._json, found, str(path)).items())
+        now = self._sum(path, files)
         if now != located.fingerprint:
             raise UserTaskError(
                 f"the {files.noun} {located.source} changed since the job was submitted: its sha256 is {now[:12]}..., "
@@ -189,8 +203,8 @@ def _existing(source: str, files: FileSet, field_name: str) -> Path:
     )
 
 
-def _top_level(folder: Path) -> list[SourceFile]:
-    files = (p for p in sorted(folder.iterdir()) if p.is_file())
+def _top_level(path: Path) -> list[SourceFile]:
+    files = [path] if path.is_file() else [p for p in sorted(path.iterdir()) if p.is_file()]
     return [f for p in files for f in list_source(str(p), None, field_name="source")]
 
 
