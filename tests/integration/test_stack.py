@@ -24,13 +24,13 @@ from dragoman.store import Store
 from tests.conftest import store_config
 
 _MAIN = """
-import sys
+import contextlib, sys
 from pathlib import Path
 from dragoman.stack import Ports, Stack
-with Stack(Path(sys.argv[1]), None, Ports(int(sys.argv[2])), services=()) as stack:
-    print(*(state.pid for state in stack.states()), flush=True)
-    stack.wait()
-    print("stopping", flush=True)
+with contextlib.suppress(KeyboardInterrupt):  # a signal before wait() ends what the block does
+    with Stack(Path(sys.argv[1]), None, Ports(int(sys.argv[2])), services=()) as stack:
+        print(*(state.pid for state in stack.states()), flush=True)
+        stack.wait()
 print("stopped", flush=True)
 """
 
