@@ -367,7 +367,7 @@ def test_lineage_walks_manifests_and_jobs_breadth_first() -> None:
         wire.desk.jobs[job.id] = replace(job, inputs={"tokens": tokens, "coder": coder})
         answer = await wire.artifacts.GetLineage(artifact_pb2.GetLineageRequest(artifact_id=job.id))
         assert [(n.kind, n.committed) for n in answer.nodes] == [
-            ("latents", False), ("tokens", True), ("coder", True), ("activations", True),
+            ("latents", False), ("coder", True), ("tokens", True), ("activations", True),
         ]  # fmt: skip
         assert dict(answer.nodes[0].inputs) == {"tokens": tokens, "coder": coder}
 

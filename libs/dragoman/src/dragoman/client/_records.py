@@ -52,7 +52,7 @@ class ServerInfo:
 
 def lineage_node(message: artifact_pb2.LineageNode) -> LineageNode:
     """Returns the node of a message."""
-    return LineageNode(message.artifact_id, message.kind, dict(message.inputs), message.committed)
+    return LineageNode(message.artifact_id, message.kind, dict(sorted(message.inputs.items())), message.committed)
 
 
 def server_info(message: job_service_pb2.GetServerInfoResponse, address: str) -> ServerInfo:

@@ -72,7 +72,7 @@ def progress_record(message: job_pb2.Progress) -> JobProgress:
         unit=message.unit,
         rate=message.rate,
         message=message.message,
-        metrics=dict(message.metrics),
+        metrics=dict(sorted(message.metrics.items())),
     )
 
 
@@ -130,7 +130,7 @@ def job_record(message: job_pb2.Job) -> JobRecord:
         service=message.service,
         state=state_record(message.state),
         spec=struct_dict(message.spec),
-        inputs=dict(message.inputs),
+        inputs=dict(sorted(message.inputs.items())),
         waiting_for=tuple(message.waiting_for),
         stage_index=message.progress.stage_index,
         failure=failure_record(message.failure) if message.HasField("failure") else None,
@@ -246,10 +246,10 @@ def manifest_record(message: artifact_pb2.Manifest) -> Manifest:
         kind=message.kind,
         semantics_version=message.semantics_version,
         spec=struct_dict(message.spec),
-        inputs=dict(message.inputs),
+        inputs=dict(sorted(message.inputs.items())),
         parts=tuple(_part_record(part) for part in message.parts),
         statistics=struct_dict(message.statistics),
         failed_count=message.failed_count,
         commit_time=datetime.datetime.fromtimestamp(time, datetime.UTC).isoformat() if time else "",
-        software=dict(message.software),
+        software=dict(sorted(message.software.items())),
     )

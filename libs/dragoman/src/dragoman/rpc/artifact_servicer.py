@@ -80,7 +80,8 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
             id_ = queue.popleft()
             if id_ not in nodes:
                 nodes[id_] = await self._node(id_, must_exist=id_ == root)
-                queue.extend(nodes[id_].inputs.values())
+                inputs = nodes[id_].inputs
+                queue.extend(inputs[role] for role in sorted(inputs))  # a protobuf map has no order of its own
         return pb.GetLineageResponse(nodes=list(nodes.values()))
 
     async def _node(self, id_: str, *, must_exist: bool) -> pb.LineageNode:
