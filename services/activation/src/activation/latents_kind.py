@@ -101,7 +101,7 @@ class LatentsKind:
         statistics: dict[str, Json] = {
             "d_sae": int(coder["d_sae"]),
             "k": int(coder["k"]),
-            "hookpoint": self._models.describe(spec.model).hookpoint(str(coder["hookpoint"]), "coder_id"),
+            "hookpoint": encoded[0].metadata["hookpoint"],
             "token_count": _total(encoded, "train_token_count") + _total(encoded, "test_token_count"),
             "train_token_count": _total(encoded, "train_token_count"),
             "test_token_count": _total(encoded, "test_token_count"),

@@ -65,7 +65,8 @@ def encode(spec: LatentsSpec, context: Context, model: LoadedModel, slot: CoderS
     ordered = sort_by_latent(np.concatenate(latents), np.concatenate(entries), coder.d_sae)
     train_rows = max(0, min(end, rows.train_row_count) - first)
     train_tokens = int((documents[:train_rows] >= 0).sum())
-    yield _part(context, ordered, {"train_token_count": train_tokens, "test_token_count": total - train_tokens})
+    counts = {"hookpoint": hookpoint, "train_token_count": train_tokens, "test_token_count": total - train_tokens}
+    yield _part(context, ordered, counts)
 
 
 def _starts(
