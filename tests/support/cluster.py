@@ -91,6 +91,8 @@ class Cluster:
                 "-s3.port.iceberg=0",
                 "-s3.port.lance=0",
                 "-s3.allowDeleteBucketNotEmpty=false",
+                "-master.resumeState=false",
+                "-master.telemetry=false",
             ],
             {},
         )

@@ -69,6 +69,7 @@ class Bus:
         self._nc: NatsClient | None = None
         self._js: JetStreamContext | None = None
         self._buckets: dict[str, KeyValue] = {}
+        self._closing = False
 
     async def connect(self) -> None:
         """Connects and makes sure that streams and buckets exist. Raises Unavailable when NATS cannot be reached."""
@@ -95,7 +96,8 @@ class Bus:
             _LOG.debug("nats: %s", str(error) or type(error).__name__)
 
         async def away() -> None:
-            _LOG.warning("nats at %s is away; trying again until it is back", self.config.url)
+            if not self._closing:
+                _LOG.warning("nats at %s is away; trying again until it is back", self.config.url)
 
         async def back() -> None:
             _LOG.info("nats at %s is back", self.config.url)
@@ -116,6 +118,7 @@ class Bus:
 
     async def close(self) -> None:
         """Flushes and closes the connection; never raises for a server that is away."""
+        self._closing = True
         if self._nc is None or self._nc.is_closed:
             return
         try:

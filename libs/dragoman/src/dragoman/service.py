@@ -69,11 +69,13 @@ def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> in
     parser = argparse.ArgumentParser(prog=f"python -m {definition.package}", description=__doc__)
     parser.add_argument("command", nargs="?", choices=["serve", "work", "tasks"], help="default: serve and work")
     command: str | None = parser.parse_args(arguments).command
-    from dragoman.telemetry import configure_logging
+    from dragoman.telemetry import configure_logging, register_secret
 
     try:
         settings = Settings.from_env(os.environ, definition.name)
         configure_logging(definition.name, settings.log_level, settings.log_format)
+        for secret in (settings.bus.password, os.environ.get("DRAGOMAN_LLM_API_KEY", "")):
+            register_secret(secret)
         if command == "tasks":
             return _tasks(definition, settings)
         return asyncio.run(_run(definition, settings, serve=command != "work", work=command != "serve"))
@@ -150,8 +152,8 @@ async def _serve(parts: _Parts, stop: asyncio.Event) -> None:
     desk = JobDesk(definition.name, parts.kinds, parts.bus, parts.ledger, parts.planner, parts.store, parts.index)
     name, bus = definition.name, parts.bus
     loops = [
-        asyncio.create_task(wake_on_events(name, bus, parts.ledger, parts.planner)),
-        asyncio.create_task(mend_regularly(name, bus, parts.index, parts.planner, settings.mend_every)),
+        asyncio.create_task(wake_on_events(name, bus, parts.ledger, parts.planner, stop)),
+        asyncio.create_task(mend_regularly(name, bus, parts.index, parts.planner, settings.mend_every, stop)),
     ]
     info = ServerInfo(
         service=name,

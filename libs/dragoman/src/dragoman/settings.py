@@ -45,6 +45,7 @@ class Settings:
                 access_key=read.text("DRAGOMAN_S3_ACCESS_KEY", ""),
                 secret_key=read.text("DRAGOMAN_S3_SECRET_KEY", ""),
                 bucket=read.text("DRAGOMAN_S3_BUCKET", "dragoman"),
+                region=read.text("DRAGOMAN_S3_REGION", "us-east-1"),
                 secure=read.text("DRAGOMAN_S3_SECURE", "false").lower() in {"1", "true", "yes"},
             ),
             worker=WorkerConfig(

@@ -23,11 +23,11 @@ _WAKING = (EventType.COMMITTED, EventType.FAILED, EventType.CANCELLED, EventType
 _TROUBLE = (DragomanError, nats.errors.Error, nats.js.errors.Error, ConnectionError, asyncio.TimeoutError)
 
 
-async def wake_on_events(service: str, bus: Bus, ledger: Ledger, planner: Planner) -> None:
-    """Examines the jobs that wait for what was just committed, failed, cancelled or retried. Runs until cancelled."""
+async def wake_on_events(service: str, bus: Bus, ledger: Ledger, planner: Planner, stop: asyncio.Event) -> None:
+    """Examines the jobs that wait for what was just committed, failed, cancelled or retried. Runs until stopped."""
     filters = [bus.subject("events", "*", "*", type_.value) for type_ in _WAKING]
     consumer = await bus.log_consumer("EVENTS", f"planner-{service}", filters)
-    while True:
+    while not stop.is_set():
         try:
             for message in await consumer.fetch(50, timeout=2):
                 await _wake(message, ledger, planner)
@@ -50,10 +50,12 @@ async def _wake(message: Msg, ledger: Ledger, planner: Planner) -> None:
         await planner.examine(waiting)
 
 
-async def mend_regularly(service: str, bus: Bus, index: JobIndex, planner: Planner, every: float) -> None:
-    """Repairs this service's open jobs that did not change since the last look. Runs until cancelled."""
+async def mend_regularly(
+    service: str, bus: Bus, index: JobIndex, planner: Planner, every: float, stop: asyncio.Event
+) -> None:
+    """Repairs this service's open jobs that did not change since the last look. Runs until stopped."""
     before: dict[str, int] = {}
-    while True:
+    while not stop.is_set():
         await asyncio.sleep(every)
         try:
             await _free_exhausted(service, bus)

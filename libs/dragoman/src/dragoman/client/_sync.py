@@ -1,6 +1,7 @@
 """The client for code without an event loop: the same verbs, run on a private loop."""
 
 import asyncio
+import atexit
 import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
@@ -42,8 +43,8 @@ class _LoopThread:
             return future.result()
         except BaseException:
             if not future.done():
-                # The task itself must have ended before its generator can be closed; a cancelled future says nothing.
-                loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+                # The task itself must have ended before we go on; a cancelled future would not say so.
+                loop.call_soon_threadsafe(lambda: tasks[0].cancel() if tasks else future.cancel())
                 concurrent.futures.wait([future], timeout=5)
             raise
 
@@ -51,8 +52,15 @@ class _LoopThread:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="dragoman-client", daemon=True).start()
+                thread = threading.Thread(target=self._loop.run_forever, name="dragoman-client", daemon=True)
+                thread.start()
+                atexit.register(self._stop, self._loop, thread)
             return self._loop
+
+    def _stop(self, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+        """Ends the thread before the interpreter takes its modules away from under it."""
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(2)
 
 
 _THREAD = _LoopThread()
@@ -111,14 +119,23 @@ class Client:
         """Yields events after a cursor; see AsyncClient.watch."""
         events = self._async.watch(job_ids, cursor=cursor, follow=follow)
 
+        steps: list[asyncio.Task[Any] | None] = [None]
+
         async def step() -> JobEvent | None:
+            steps[0] = asyncio.current_task()
             return await anext(events, None)
+
+        async def close() -> None:
+            if steps[0] is not None:  # an interrupt may have left the last step under way
+                steps[0].cancel()
+                await asyncio.gather(steps[0], return_exceptions=True)
+            await events.aclose()
 
         try:
             while (event := _THREAD.run(step())) is not None:
                 yield event
         finally:
-            _THREAD.run(events.aclose())
+            _THREAD.run(close())
 
     def wait(self, job_id: str, timeout: float | None = None) -> JobRecord:
         """Returns the job once it is terminal, or as it is after `timeout` seconds."""

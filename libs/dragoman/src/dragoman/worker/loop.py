@@ -199,6 +199,7 @@ class Worker:
         computing = asyncio.create_task(self._drive(work, child, watch))
         done, _ = await asyncio.wait({supervised, computing}, return_when=asyncio.FIRST_COMPLETED)
         first = computing if computing in done else supervised
+        watch.end()
         for other in {supervised, computing} - {first}:
             other.cancel()
         if first is supervised:

@@ -51,6 +51,7 @@ class TaskWatch:
         self._alive = time.monotonic()
         self._waiting = True
         """True until the child has the task: waiting for the machine's lock is no stall."""
+        self._over = False
         self._rate = _Rate()
 
     @contextlib.asynccontextmanager
@@ -96,11 +97,15 @@ class TaskWatch:
 
     # --------------------------------------------------------------- supervise
 
+    def end(self) -> None:
+        """Has `supervise` return soon. Python 3.11's wait_for may swallow a cancellation, so that is not enough."""
+        self._over = True
+
     async def supervise(self, stall: float, stopping: asyncio.Event, drain: float) -> Outcome:
         """Renews the lease while the task shows life. Returns when the task must be stopped, with the reason."""
         beat = min(self._bus.config.ack_wait, self._bus.config.lease) / 3
         renewed, told, drain_at = time.monotonic(), 0.0, float("inf")
-        while True:
+        while not self._over:
             await asyncio.sleep(min(0.5, beat / 2))
             now = time.monotonic()
             if stopping.is_set():
@@ -125,6 +130,7 @@ class TaskWatch:
                     told = now
             except (TimeoutError, DragomanError, nats.errors.Error, nats.js.errors.Error) as error:
                 _LOG.warning("could not renew the lease: %s", error or type(error).__name__)
+        return Outcome("ended")
 
     async def _ended(self) -> Outcome | None:
         record = await self._ledger.find(self._record.id)
