@@ -37,6 +37,8 @@ class Manifest:
     failed_count: int = 0
     commit_time: str = ""
     software: Mapping[str, str] = field(default_factory=dict[str, str])
+    cost: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What it took: "task_seconds" of work, summed over tasks, and "peak_memory_bytes" of the largest process."""
 
     def part(self, name: str) -> PartInfo:
         """Returns the part with this name. Raises KeyError with the names there are."""

@@ -94,7 +94,7 @@ def _show(client: Client, home: Path, jobs: Mapping[str, JobRecord], console: Co
     if broken:
         console.print("`dragoman demo` again goes on from here; logs are in", home / "logs")
         return 1
-    folder = client.download(jobs["scorecard"].id, home / "reports" / jobs["scorecard"].id)
+    folder = client.download(jobs["scorecard"].id, home / "reports")
     console.print(_stages(jobs))
     console.print((folder / "scorecard.txt").read_text(), markup=False, highlight=False)
     console.print(f"Took {seconds:.0f} s. The report, to open in a browser:")

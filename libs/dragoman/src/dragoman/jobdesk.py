@@ -22,11 +22,11 @@ from dragoman.kinds import AnyKind, Spec
 from dragoman.ledger import Ledger, progress_of
 from dragoman.planner import Planner
 from dragoman.records import DEAD_LETTER
+from dragoman.rpc.info import MAX_SPEC_BYTES
 from dragoman.rpc.invalid import invalid_spec
 from dragoman.rpc.wire import event_from_bytes
 from dragoman.store import Store
 
-MAX_SPEC_BYTES = 512 * 1024
 _MAX_REQUEST_ID = 128
 _TERMINAL_EVENTS = {EventType.COMMITTED, EventType.FAILED, EventType.CANCELLED}
 
@@ -62,7 +62,7 @@ class JobDesk:
         parsed = _parse(job_kind, spec)
         inputs = _inputs(job_kind, parsed)
         resolved = await asyncio.to_thread(job_kind.resolve, parsed)
-        infos, unknown = await self._planner.input_infos(inputs)
+        infos, unknown = await self._planner.inputs.infos(inputs)
         if unknown:
             raise NotFound(_unknown_inputs(unknown, inputs), reason="UNKNOWN_ARTIFACT")
         await asyncio.to_thread(job_kind.check, resolved, infos)
@@ -180,7 +180,7 @@ class JobDesk:
                     if event is not None:
                         cursor = event.cursor
                         yield event
-                    elif not follow and job_ids and not (open_ids := await self._still_open(open_ids)):
+                    elif not follow and not (open_ids := await self._still_open(open_ids)):
                         async for rest in _events(reader, until_quiet=True):
                             if rest is not None:
                                 yield rest
@@ -212,7 +212,7 @@ class JobDesk:
     async def cancel(self, job_id: str) -> JobRecord:
         """See Desk.cancel."""
         await self.get(job_id)
-        return await self._planner.cancel(job_id)
+        return await self._planner.endings.cancel(job_id)
 
     async def retry(self, job_id: str) -> JobRecord:
         """See Desk.retry. Any server may take the wish; the job's own service plans it."""

@@ -52,6 +52,7 @@ class _ManifestDocument(BaseModel):
     failed_count: int
     commit_time: str
     software: dict[str, str]
+    cost: dict[str, float] = {}
 
 
 def manifest_to_json(manifest: Manifest) -> bytes:
@@ -68,6 +69,7 @@ def manifest_to_json(manifest: Manifest) -> bytes:
         "failed_count": manifest.failed_count,
         "commit_time": manifest.commit_time,
         "software": dict(manifest.software),
+        "cost": dict(manifest.cost),
     }
     try:
         return json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
@@ -136,6 +138,7 @@ def _manifest(document: _ManifestDocument) -> Manifest:
         failed_count=document.failed_count,
         commit_time=document.commit_time,
         software=document.software,
+        cost=document.cost,
     )
 
 

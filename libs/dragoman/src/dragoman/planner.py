@@ -7,17 +7,16 @@ repeat, because what it changes is changed by compare-and-set and what it publis
 import asyncio
 import json
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
-from pydantic import ValidationError
-
-from dragoman.artifacts import InputInfo, Manifest, PartInfo
+from dragoman.artifacts import InputInfo
 from dragoman.bus import Bus
-from dragoman.errors import DragomanError, FailureClass, InvalidSpec
+from dragoman.committer import Committer
+from dragoman.endings import Endings, failure_of
+from dragoman.errors import FailureClass, InvalidSpec
 from dragoman.ids import Json
+from dragoman.inputs import Inputs
 from dragoman.jobs import EventType, Failure, JobRecord, JobState, StageRecord
 from dragoman.kinds import AnyKind, Stage
 from dragoman.ledger import Ledger
@@ -47,28 +46,9 @@ class Planner:
         self._ledger = ledger
         self._bus = bus
         self._store = store
-        self._software = dict(software)
-
-    # ------------------------------------------------------------------ inputs
-
-    async def input_infos(self, inputs: Mapping[str, str]) -> tuple[dict[str, InputInfo], list[str]]:
-        """Returns what is known of each input, and the roles of those of which nothing is known."""
-        infos: dict[str, InputInfo] = {}
-        unknown: list[str] = []
-        for role, id_ in inputs.items():
-            info = await self._input_info(id_)
-            if info is None:
-                unknown.append(role)
-            else:
-                infos[role] = info
-        return infos, unknown
-
-    async def _input_info(self, id_: str) -> InputInfo | None:
-        manifest = await asyncio.to_thread(self._store.manifest, id_)
-        if manifest is not None:
-            return InputInfo(id_, manifest.kind, manifest.spec, manifest, manifest.inputs)
-        record = await self._ledger.find(id_)
-        return None if record is None else InputInfo(id_, record.kind, record.spec, None, record.inputs)
+        self.inputs = Inputs(ledger, store)
+        self.endings = Endings(bus, ledger)
+        self.committer = Committer(kinds, ledger, store, self.inputs, self.endings, software)
 
     # -------------------------------------------------------------------- wake
 
@@ -77,12 +57,12 @@ class Planner:
         record = await self._ledger.find(job_id)
         if record is None or record.service != self._service or not _waits(record):
             return
-        infos, _ = await self.input_infos(record.inputs)
+        infos, _ = await self.inputs.infos(record.inputs)
         missing = [id_ for role, id_ in record.inputs.items() if role not in infos or infos[role].manifest is None]
         if not missing:
             await self._queue(record, infos)
             return
-        broken = await self._broken(missing)
+        broken = await self.inputs.broken(missing)
         if broken is not None:
             await self._fail_for_input(record, broken)
         elif record.state is JobState.FAILED:
@@ -90,30 +70,22 @@ class Planner:
         else:
             await self._ledger.change(job_id, lambda r: replace(r, waiting_for=tuple(missing)) if _waits(r) else None)
 
-    async def _broken(self, missing: Sequence[str]) -> JobRecord | None:
-        for id_ in missing:
-            job = await self._ledger.find(id_)
-            if job is not None and job.state in {JobState.FAILED, JobState.CANCELLED}:
-                return job
-        return None
-
     async def _fail_for_input(self, record: JobRecord, broken: JobRecord) -> None:
         cause = broken.failure.message if broken.failure else f"it is {broken.state}"
         failure = Failure(
             "INPUT_FAILED", f"input {broken.id} is {broken.state}: {cause}; retry that job first", FailureClass.INPUT
         )
         if record.state is JobState.WAITING:
-            await self.fail(record, failure)
+            await self.endings.fail(record, failure)
 
     async def _queue(self, record: JobRecord, infos: Mapping[str, InputInfo]) -> None:
         kind = self._kinds[record.kind]
         try:
             stages = await asyncio.to_thread(plan_stages, kind, record.spec, infos)
-        except (DragomanError, ValidationError) as error:
-            message = error.message if isinstance(error, DragomanError) else str(error)
-            await self.fail(record, Failure("INVALID_SPEC", message, FailureClass.USER))
+        except Exception as error:  # noqa: BLE001  whatever a kind raises must end its job, not the planner
+            await self.endings.fail(record, failure_of(error, "PLAN_FAILED"))
             return
-        done = await self._receipts(record.id)
+        done = await self.committer.receipts(record.id)
         planned = tuple(
             StageRecord(s.name, len(s.tasks), frozenset(i for i in range(len(s.tasks)) if f"{n}-{i}" in done))
             for n, s in enumerate(stages)
@@ -131,11 +103,6 @@ class Planner:
         await self._ledger.drop_waits(changed)
         await self._publish_stage(changed, stages)
         await self.advance(record.id)
-
-    async def _receipts(self, job_id: str) -> Mapping[str, Receipt]:
-        raw = await asyncio.to_thread(self._store.list_receipts, job_id)
-        receipts = [RECEIPT.parse(value) for value in raw]
-        return {receipt.task_id: receipt for receipt in receipts}
 
     # ------------------------------------------------------------------ stages
 
@@ -158,7 +125,7 @@ class Planner:
             if not record.stages or not record.stages[record.stage_index].complete:
                 return
             if record.stage_index + 1 == len(record.stages):
-                await self._finish(record)
+                await self.committer.finish(record)
                 return
             at = record.stage_index
             record = await self._ledger.change(
@@ -170,120 +137,8 @@ class Planner:
             await self._publish_stage(record, await self._plan_again(record))
 
     async def _plan_again(self, record: JobRecord) -> Sequence[Stage]:
-        infos, _ = await self.input_infos(record.inputs)
+        infos, _ = await self.inputs.infos(record.inputs)
         return await asyncio.to_thread(plan_stages, self._kinds[record.kind], record.spec, infos)
-
-    async def _finish(self, record: JobRecord) -> None:
-        receipts = await self._receipts(record.id)
-        parts = [
-            part
-            for n, s in enumerate(record.stages)
-            for i in range(s.task_count)
-            for part in receipts[f"{n}-{i}"].parts
-        ]
-        infos, _ = await self.input_infos(record.inputs)
-        kind = self._kinds[record.kind]
-        try:
-            summary = await asyncio.to_thread(kind.combine, kind.spec.model_validate(record.spec), infos, parts)
-        except DragomanError as error:
-            await self.fail(record, Failure(error.reason, error.message, FailureClass.USER))
-            return
-        manifest = Manifest(
-            record.id,
-            record.kind,
-            kind.version,
-            record.spec,
-            record.inputs,
-            [p for p in parts if p.keep],
-            summary.statistics,
-            summary.failed_count,
-            datetime.now(UTC).isoformat(timespec="seconds"),
-            self._software,
-        )
-        committed = await asyncio.to_thread(self._store.commit, manifest)
-        await self.succeed(record.id, committed)
-
-    async def succeed(self, job_id: str, manifest: Manifest) -> JobRecord:
-        """Records that a job's artifact is committed, tells it, and tidies up after the job."""
-
-        def step(r: JobRecord) -> JobRecord | None:
-            if r.state.terminal or r.state is JobState.CANCELLING:
-                return None
-            return r.to(JobState.SUCCEEDED, end_time=time.time(), failed_count=manifest.failed_count)
-
-        record = await self._ledger.change(job_id, step)
-        if record.state is JobState.SUCCEEDED:
-            await self._ledger.announce(record, EventType.COMMITTED, once="committed")
-            await self.tidy(record, manifest)
-        return record
-
-    async def tidy(self, record: JobRecord, manifest: Manifest) -> None:
-        """Removes what a committed artifact no longer needs: intermediates, checkpoints, receipts, attempts.
-
-        The last task's message is acknowledged after it, so that a crash in the middle is made good.
-        """
-        await self._ledger.forget_attempts(record.id)
-        await asyncio.to_thread(self._store.sweep, record.id, manifest)
-        await asyncio.to_thread(self._store.delete_checkpoints, record.id)
-        await asyncio.to_thread(self._store.delete_receipts, record.id)
-
-    async def tidy_again(self, record: JobRecord) -> None:
-        """Tidies up after a job whose last task was delivered once more."""
-        manifest = await asyncio.to_thread(self._store.manifest, record.id)
-        if manifest is not None:
-            await self.tidy(record, manifest)
-
-    # ----------------------------------------------------------------- endings
-
-    def _job_subject(self, record: JobRecord) -> str:
-        return self._bus.subject("tasks", record.service, record.kind, record.id, ">")
-
-    async def fail(self, record: JobRecord, failure: Failure) -> None:
-        """Ends a job as FAILED: no task of it will start again, and dependents learn of it."""
-
-        def step(r: JobRecord) -> JobRecord | None:
-            if r.state.terminal or r.state is JobState.CANCELLING:
-                return None
-            return r.to(JobState.FAILED, failure=failure, end_time=time.time())
-
-        changed = await self._ledger.change(record.id, step)
-        if changed.state is not JobState.FAILED:
-            return
-        await self._bus.purge(self._bus.stream("TASKS"), self._job_subject(record))
-        await self._ledger.announce(
-            changed, EventType.FAILED, task_id=failure.task_id, failure=failure, once=f"failed-{changed.end_time}"
-        )
-
-    async def cancel(self, job_id: str) -> JobRecord:
-        """Asks for cancellation; the job is CANCELLED at once when nothing of it runs."""
-
-        def step(r: JobRecord) -> JobRecord | None:
-            if r.state in {JobState.CANCELLED, JobState.CANCELLING}:
-                return None
-            if r.state is JobState.WAITING:
-                return r.to(JobState.CANCELLED, end_time=time.time())
-            return r.to(JobState.CANCELLING)
-
-        record = await self._ledger.change(job_id, step)
-        await self._bus.purge(self._bus.stream("TASKS"), self._job_subject(record))
-        if record.state is JobState.CANCELLING:
-            await self._ledger.announce(record, EventType.CANCELLING, once="cancelling")
-            return await self.confirm_cancelled(job_id)
-        await self._ledger.announce(record, EventType.CANCELLED, once="cancelled")
-        return record
-
-    async def confirm_cancelled(self, job_id: str) -> JobRecord:
-        """Turns CANCELLING into CANCELLED once no lease of the job is left."""
-        if await self._ledger.leases(job_id):
-            return await self._ledger.get(job_id)
-
-        def step(r: JobRecord) -> JobRecord | None:
-            return r.to(JobState.CANCELLED, end_time=time.time()) if r.state is JobState.CANCELLING else None
-
-        record = await self._ledger.change(job_id, step)
-        if record.state is JobState.CANCELLED:
-            await self._ledger.announce(record, EventType.CANCELLED, once="cancelled")
-        return record
 
     async def retry(self, job_id: str) -> JobRecord:
         """Queues a FAILED or CANCELLED job again; parts that are done stay done."""
@@ -338,7 +193,7 @@ class Planner:
         if record.state is JobState.WAITING:
             await self.examine(record.id)
         elif record.state is JobState.CANCELLING:
-            await self.confirm_cancelled(record.id)
+            await self.endings.confirm_cancelled(record.id)
         elif record.state in {JobState.QUEUED, JobState.RUNNING}:
             await self._republish(record)
 
@@ -359,7 +214,7 @@ class Planner:
         if newest.revision != record.revision:
             return
         _LOG.warning("publishing %d lost task(s) again", len(lost), extra={"job_id": record.id})
-        receipts = await self._receipts(record.id)
+        receipts = await self.committer.receipts(record.id)
         for index in lost:
             receipt = receipts.get(f"{record.stage_index}-{index}")
             if receipt is not None:
@@ -378,14 +233,6 @@ def plan_stages(kind: AnyKind, spec: Mapping[str, Json], infos: Mapping[str, Inp
                 f"stage {stage.name!r} has {len(stage.tasks)} tasks; expected 1 to {MAX_TASKS}: make tasks larger"
             )
     return stages
-
-
-def parts_by_stage(receipts: Mapping[str, Receipt], stages: Sequence[StageRecord]) -> dict[int, list[PartInfo]]:
-    """Returns the parts of the finished tasks of each stage, in task order."""
-    return {
-        n: [part for i in range(stage.task_count) if f"{n}-{i}" in receipts for part in receipts[f"{n}-{i}"].parts]
-        for n, stage in enumerate(stages)
-    }
 
 
 def _waits(record: JobRecord) -> bool:

@@ -44,6 +44,10 @@ class Receipt:
 
     task_id: str
     parts: tuple[PartInfo, ...]
+    seconds: float = 0.0
+    """Of work, from the child's first step to its last upload."""
+    peak_bytes: int = 0
+    """Most memory that the child has held, this task and earlier ones."""
 
 
 class Codec(Generic[T]):

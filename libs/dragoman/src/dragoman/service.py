@@ -74,7 +74,7 @@ def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> in
     try:
         settings = Settings.from_env(os.environ, definition.name)
         configure_logging(definition.name, settings.log_level, settings.log_format)
-        for secret in (settings.bus.password, os.environ.get("DRAGOMAN_LLM_API_KEY", "")):
+        for secret in (settings.bus.password, settings.server.token, os.environ.get("DRAGOMAN_LLM_API_KEY", "")):
             register_secret(secret)
         if command == "tasks":
             return _tasks(definition, settings)
@@ -164,13 +164,14 @@ async def _serve(parts: _Parts, stop: asyncio.Event) -> None:
     )
     try:
         await serve(
-            settings.grpc_address,
+            settings.server.address,
             desk,
             parts.store,
             info,
             definition.add_servicers,
             definition.service_names,
             stop,
+            config=settings.server,
             observe=_observe_call,
         )
     finally:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dragoman.bus import BusConfig
 from dragoman.errors import InvalidSpec
+from dragoman.rpc.server import ServerConfig, TlsConfig
 from dragoman.store import StoreConfig
 from dragoman.worker import WorkerConfig
 
@@ -17,7 +18,7 @@ class Settings:
     bus: BusConfig
     store: StoreConfig
     worker: WorkerConfig
-    grpc_address: str
+    server: ServerConfig
     metrics_address: str
     """host:port, or empty for no metrics endpoint."""
     log_level: str
@@ -46,7 +47,7 @@ class Settings:
                 secret_key=read.text("DRAGOMAN_S3_SECRET_KEY", ""),
                 bucket=read.text("DRAGOMAN_S3_BUCKET", "dragoman"),
                 region=read.text("DRAGOMAN_S3_REGION", "us-east-1"),
-                secure=read.text("DRAGOMAN_S3_SECURE", "false").lower() in {"1", "true", "yes"},
+                secure=read.flag("DRAGOMAN_S3_SECURE"),
             ),
             worker=WorkerConfig(
                 slots=int(read.number(f"{prefix}_SLOTS", 1)),
@@ -56,12 +57,29 @@ class Settings:
                 drain=read.number("DRAGOMAN_DRAIN_S", 10.0),
                 machine_lock=Path(lock) if lock else None,
             ),
-            grpc_address=read.text(f"{prefix}_GRPC_ADDRESS", "127.0.0.1:0"),
+            server=ServerConfig(
+                address=read.text(f"{prefix}_GRPC_ADDRESS", "127.0.0.1:0"),
+                tls=_tls(read),
+                token=read.text("DRAGOMAN_TOKEN", ""),
+                debug=read.flag("DRAGOMAN_DEBUG"),
+            ),
             metrics_address=read.text(f"{prefix}_METRICS_ADDRESS", ""),
             log_level=read.text("DRAGOMAN_LOG_LEVEL", "INFO"),
             log_format=read.text("DRAGOMAN_LOG_FORMAT", "json"),
             mend_every=read.number("DRAGOMAN_MEND_S", 10.0),
         )
+
+
+def _tls(read: "_Reader") -> TlsConfig | None:
+    certificate, key = read.text("DRAGOMAN_TLS_CERTIFICATE", ""), read.text("DRAGOMAN_TLS_KEY", "")
+    client_ca = read.text("DRAGOMAN_TLS_CLIENT_CA", "")
+    if bool(certificate) != bool(key):
+        raise InvalidSpec(
+            "only one of certificate and key is set; set both for TLS, or neither", field="DRAGOMAN_TLS_CERTIFICATE"
+        )
+    if not certificate:
+        return None
+    return TlsConfig(Path(certificate), Path(key), Path(client_ca) if client_ca else None)
 
 
 class _Reader:
@@ -70,6 +88,9 @@ class _Reader:
 
     def text(self, name: str, default: str) -> str:
         return self._environ.get(name, default)
+
+    def flag(self, name: str) -> bool:
+        return self.text(name, "").lower() in {"1", "true", "yes"}
 
     def number(self, name: str, default: float) -> float:
         raw = self._environ.get(name, "")

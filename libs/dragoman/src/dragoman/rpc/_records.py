@@ -235,6 +235,7 @@ def manifest_message(manifest: Manifest) -> artifact_pb2.Manifest:
         failed_count=manifest.failed_count,
         commit_time=timestamp(time),
         software=dict(manifest.software),
+        cost=dict(manifest.cost),
     )
 
 
@@ -252,4 +253,5 @@ def manifest_record(message: artifact_pb2.Manifest) -> Manifest:
         failed_count=message.failed_count,
         commit_time=datetime.datetime.fromtimestamp(time, datetime.UTC).isoformat() if time else "",
         software=dict(sorted(message.software.items())),
+        cost=dict(sorted(message.cost.items())),
     )

@@ -2,10 +2,12 @@
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -39,8 +41,10 @@ def serve_tasks(kinds: Sequence[AnyKind], store: Store) -> int:
 
 def _do(run: Run, kind: AnyKind, store: Store, answers: BinaryIO) -> Said:
     try:
+        began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="dragoman-") as scratch:
-            return Said("done", parts=tuple(_run(run, kind, store, Path(scratch), answers)))
+            parts = tuple(_run(run, kind, store, Path(scratch), answers))
+        return Said("done", parts=parts, seconds=time.monotonic() - began, peak_bytes=_peak_bytes())
     except TaskError as error:
         return _failed(error.reason, error.message, error.failure_class)
     except Unavailable as error:
@@ -52,6 +56,12 @@ def _do(run: Run, kind: AnyKind, store: Store, answers: BinaryIO) -> Said:
         return _failed("OUT_OF_MEMORY", message, FailureClass.SYSTEM)
     except Exception as error:  # noqa: BLE001  whatever a kind raises is this task's failure, told in full
         return _failed("TASK_FAILED", f"{type(error).__name__}: {error}", FailureClass.SYSTEM)
+
+
+def _peak_bytes() -> int:
+    """Linux counts kibibytes, macOS bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _failed(reason: str, message: str, failure_class: FailureClass) -> Said:

@@ -106,7 +106,7 @@ class Worker:
             while not self._stopping.is_set():
                 message = await self._fetch(consumer)
                 if message is not None:
-                    await self._handle(message, child, owner)
+                    await self._handle_safely(message, child, owner)
         finally:
             await child.kill()
 
@@ -125,6 +125,15 @@ class Worker:
             return None
 
     # ------------------------------------------------------------------ a task
+
+    async def _handle_safely(self, message: Msg, child: Child, owner: str) -> None:
+        """Whatever goes wrong around one task, the worker goes on; the queue delivers the task again."""
+        try:
+            await self._handle(message, child, owner)
+        except Exception:  # noqa: BLE001  told in full, and the queue has it still
+            _LOG.exception("a task could not be settled; it will be delivered again")
+            await child.kill()
+            await asyncio.sleep(1)
 
     async def _handle(self, message: Msg, child: Child, owner: str) -> None:
         body = json.loads(message.data)
@@ -160,9 +169,9 @@ class Worker:
         if record is not None and record.state in {JobState.QUEUED, JobState.RUNNING}:
             await self._planner.advance(record.id)
         if record is not None and record.state is JobState.CANCELLING:
-            await self._planner.confirm_cancelled(record.id)
+            await self._planner.endings.confirm_cancelled(record.id)
         if record is not None and record.state is JobState.SUCCEEDED:
-            await self._planner.tidy_again(record)
+            await self._planner.committer.tidy_again(record)
         await acknowledge(message)
 
     async def _attempt(self, work: Assignment, child: Child, owner: str) -> None:
@@ -215,7 +224,9 @@ class Worker:
 
     async def _settle(self, work: Assignment, outcome: Outcome) -> None:
         if outcome.type == "done":
-            await self._planner.complete_task(work.record, Receipt(work.task_id, outcome.parts))
+            await self._planner.complete_task(
+                work.record, Receipt(work.task_id, outcome.parts, outcome.seconds, outcome.peak_bytes)
+            )
             await acknowledge(work.message)
         elif outcome.type == "failed" and outcome.failure is not None:
             await self._failed(work, outcome.failure)
@@ -223,7 +234,7 @@ class Worker:
             await self._refund(work, None)
             await work.message.nak()
         elif outcome.type == "ended":
-            await self._planner.confirm_cancelled(work.record.id)
+            await self._planner.endings.confirm_cancelled(work.record.id)
             await acknowledge(work.message)
         # "superseded": another worker holds the task now; it will settle it.
 
@@ -257,7 +268,7 @@ class Worker:
     async def _give_up(self, work: Assignment, failure: Failure) -> None:
         observe.buried(work.record, failure)
         await self._ledger.bury(work.record, failure)
-        await self._planner.fail(work.record, failure)
+        await self._planner.endings.fail(work.record, failure)
         await work.message.term()
 
 

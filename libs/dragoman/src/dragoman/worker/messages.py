@@ -37,6 +37,8 @@ class Said:
     reason: str = ""
     failure_class: FailureClass = FailureClass.SYSTEM
     debug: str = ""
+    seconds: float = 0.0
+    peak_bytes: int = 0
     counted: list[tuple[str, dict[str, str], float]] = field(default_factory=list[tuple[str, dict[str, str], float]])
     """By how much the child's metrics grew since it last said anything."""
 

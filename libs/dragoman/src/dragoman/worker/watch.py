@@ -32,6 +32,8 @@ class Outcome:
     type: Literal["done", "failed", "drained", "ended", "superseded"]
     parts: tuple[PartInfo, ...] = ()
     failure: Failure | None = None
+    seconds: float = 0.0
+    peak_bytes: int = 0
 
 
 class TaskWatch:
@@ -85,7 +87,7 @@ class TaskWatch:
                 self._alive = time.monotonic()
                 observe.absorb(said.counted)
                 if said.type == "done":
-                    return Outcome("done", said.parts)
+                    return Outcome("done", said.parts, seconds=said.seconds, peak_bytes=said.peak_bytes)
                 if said.type == "failed":
                     return Outcome("failed", failure=_failure(said))
                 if said.type == "progress":
