@@ -13,6 +13,13 @@ from tests.support.cluster import Cluster
 from tests.support.llm_engine import SMALLEST, Engine, engine, home
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test that needs the pipeline pays for all of it."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(900))
+
+
 @pytest.fixture(scope="session")
 def model() -> Path:
     """The smallest real model, as a folder."""

@@ -31,6 +31,7 @@ def environment(home: Path, ports: Ports, credentials: Credentials, llm: LlmChoi
         "DRAGOMAN_S3_BUCKET": BUCKET,
         "DRAGOMAN_S3_SECURE": "false",
         "DRAGOMAN_MACHINE_LOCK": str(home / "machine.lock"),
+        "DRAGOMAN_DRAIN_S": "3",
         "PYTHONUNBUFFERED": "1",
     }
     if llm is not None:
