@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,13 @@ from dragoman.settings import Settings
 from dragoman.stack import DEFAULT_BASE, Ports
 from dragoman.stack.home import default_home
 from explainer.config import Config as ExplainerConfig
+from explainer.tables import EXPLANATIONS_SCHEMA, WINDOWS_SCHEMA
+from latent_cache import LatentIndex
 from sae_trainer.config import Config as TrainerConfig
 from scorer.config import Config as ScorerConfig
+from scorer.core.judgement import EXAMPLES_SCHEMA
+from scorer.core.latent_score import LATENTS_SCHEMA
+from scorer.core.scorecard_tables import SUMMARY_SCHEMA
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -175,6 +181,25 @@ def test_parts_of_the_data_flow_are_written_by_their_service(service: str, part:
     stem, numbered, suffix = name.partition("NNNNN")
     pattern = re.escape(stem) + (r"\{[^}]+:05d?\}" if numbered else "") + re.escape(suffix)
     assert re.search(pattern, code), f"{service} writes no {part}"
+
+
+_COLUMNS = {
+    ("latents", "index.safetensors"): [field.name for field in fields(LatentIndex)],
+    ("explanations", "explanations.parquet"): EXPLANATIONS_SCHEMA.names,
+    ("explanations", "windows.parquet"): WINDOWS_SCHEMA.names,
+    ("scores", "latents.parquet"): LATENTS_SCHEMA.names,
+    ("scores", "examples.parquet"): EXAMPLES_SCHEMA.names,
+    ("scorecard", "summary.parquet"): SUMMARY_SCHEMA.names,
+}
+
+
+@pytest.mark.parametrize(("place", "columns"), _COLUMNS.items(), ids=lambda item: "-".join(item)[:40])
+def test_columns_of_the_data_flow_are_those_of_the_schemas(place: tuple[str, str], columns: list[str]) -> None:
+    flow = (ROOT / "docs" / "data-flow.md").read_text(encoding="utf-8")
+    section = re.search(rf"^## {place[0]} — .*?(?=^## |\Z)", flow, re.MULTILINE | re.DOTALL)
+    assert section
+    row = next(line for line in section[0].splitlines() if line.startswith(f"| `{place[1]}`"))
+    assert sorted(set(columns) - set(re.findall(r"`([^`]+)`", row))) == []
 
 
 def test_images_and_compose_set_only_what_is_read() -> None:
