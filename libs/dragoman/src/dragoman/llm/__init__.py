@@ -3,6 +3,7 @@
 from dragoman.llm.account import Account
 from dragoman.llm.cache import ResponseCache, StoreResponseCache, request_key
 from dragoman.llm.client import LLMClient
+from dragoman.llm.endpoint import Endpoint, settled
 from dragoman.llm.engine import EngineInfo, probe
 from dragoman.llm.prompt import ChatPrompt, Message, Prompt, Sampling
 from dragoman.llm.reply import Answer, Completion, Failure, FailureKind, TokenLogprob, Usage
@@ -13,6 +14,7 @@ __all__ = [
     "Answer",
     "ChatPrompt",
     "Completion",
+    "Endpoint",
     "EngineInfo",
     "Failure",
     "FailureKind",
@@ -29,4 +31,5 @@ __all__ = [
     "Usage",
     "probe",
     "request_key",
+    "settled",
 ]

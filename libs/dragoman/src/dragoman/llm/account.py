@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dragoman.llm.reply import Completion
+from dragoman.metrics import METRICS
 
 
 @dataclass(slots=True)
@@ -29,3 +30,5 @@ class Account:
         self.prompt += completion.usage.prompt
         self.cached += completion.usage.cached
         self.completion += completion.usage.completion
+        for type_ in ("prompt", "cached", "completion"):
+            METRICS.llm_tokens.labels(type_).inc(getattr(completion.usage, type_))

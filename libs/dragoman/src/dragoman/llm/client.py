@@ -18,6 +18,7 @@ from dragoman.llm.prompt import Prompt, Sampling, body_of, path_of
 from dragoman.llm.reply import Answer, Completion, Failure, FailureKind, ReplyError, parse_completion, read_answer
 from dragoman.llm.retry import LLMTimeout, LLMUnavailable, RetryPolicy, passes, rejection, retry_after, server_message
 from dragoman.llm.stream import gather
+from dragoman.metrics import METRICS
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_CANDIDATES = 20
@@ -166,6 +167,7 @@ class LLMClient:
         replayed = await self._replayed(request.key)
         if replayed is not None:
             self.account.add(replayed)
+            METRICS.llm_requests.labels("replayed").inc()
             return replayed
         return await self._send_until_answered(request)
 
@@ -207,10 +209,17 @@ class LLMClient:
 
     async def _post(self, request: _Request, seconds: float) -> httpx.Response:
         self.account.requests += 1
-        async with asyncio.timeout(max(0.0, seconds)):
-            url, body = f"{self.base_url}/{request.path}", request.body | _STREAMED
-            async with self._http.stream("POST", url, json=body) as response:
-                return await gather(response)
+        started, outcome = time.monotonic(), "lost"
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                url, body = f"{self.base_url}/{request.path}", request.body | _STREAMED
+                async with self._http.stream("POST", url, json=body) as response:
+                    gathered = await gather(response)
+                    outcome = "answered" if gathered.is_success else "rejected"
+                    return gathered
+        finally:
+            METRICS.llm_requests.labels(outcome).inc()
+            METRICS.llm_seconds.labels(outcome).observe(time.monotonic() - started)
 
     async def _read(self, request: _Request, response: httpx.Response, latency: float) -> Completion | Failure:
         if not response.is_success:

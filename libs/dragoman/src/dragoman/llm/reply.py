@@ -13,6 +13,7 @@ class FailureKind(StrEnum):
 
     REFUSED = "refused"
     UNPARSABLE = "unparsable"
+    TIMEOUT = "timeout"
 
 
 @dataclass(frozen=True, slots=True)

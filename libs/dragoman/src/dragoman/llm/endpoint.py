@@ -1,0 +1,131 @@
+"""Where a service's language model is, from the environment, and the rules that all of its users share."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from dragoman.errors import DragomanError, InvalidSpec
+from dragoman.llm.cache import ResponseCache
+from dragoman.llm.client import LLMClient
+from dragoman.llm.engine import models
+from dragoman.llm.prompt import Prompt, Sampling
+from dragoman.llm.reply import Completion, Failure, FailureKind
+from dragoman.llm.retry import LLMTimeout, RetryPolicy
+from dragoman.nearest import suggestion
+from dragoman.telemetry import register_secret
+
+_DEFAULT_URL = "http://127.0.0.1:8090"
+_SHORTEST_TIMEOUT = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where an engine is and how hard to push it. Connects only when it is asked something."""
+
+    url: str
+    api_key: str | None = field(default=None, repr=False)
+    model: str = ""
+    """Used where a spec names none; empty means the first that the engine serves."""
+    concurrency: int = 4
+    """Requests in flight at once."""
+    timeout: float = 600.0
+    """Seconds for one reply."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], prefix: str, concurrency: int, timeout: float) -> Self:
+        """Reads DRAGOMAN_LLM_URL, _API_KEY and _MODEL, `<prefix>_LLM_CONCURRENCY` and `<prefix>_LLM_TIMEOUT_S`.
+
+        The key is kept out of every later log line. `concurrency` and `timeout` (seconds) hold where nothing is set.
+
+        Raises:
+            InvalidSpec: a concurrency below 1, a timeout not above 0, or what is no number.
+        """
+        api_key = environ.get("DRAGOMAN_LLM_API_KEY") or None
+        register_secret(api_key or "")
+        return cls(
+            url=environ.get("DRAGOMAN_LLM_URL") or _DEFAULT_URL,
+            api_key=api_key,
+            model=environ.get("DRAGOMAN_LLM_MODEL", ""),
+            concurrency=round(_number(environ, f"{prefix}_LLM_CONCURRENCY", concurrency, low=1.0)),
+            timeout=_number(environ, f"{prefix}_LLM_TIMEOUT_S", timeout, low=_SHORTEST_TIMEOUT),
+        )
+
+    def resolve(self, wanted: str) -> str:
+        """Returns the model to use: the wanted one, or where that is empty this endpoint's, or the first served.
+
+        Raises:
+            InvalidSpec: the engine does not serve it (UNKNOWN_MODEL); the message names the nearest that it serves.
+            Unavailable, FailedPrecondition: as `dragoman.llm.engine.models`.
+        """
+        served = models(self.url, self.api_key)
+        model = wanted or self.model or (served[0] if served else "")
+        if model not in served:
+            raise InvalidSpec(
+                f"the language-model engine does not serve {model!r}; {suggestion(model, served)}",
+                field="llm.model",
+                reason="UNKNOWN_MODEL",
+            )
+        return model
+
+    def client(self, model: str, cache: ResponseCache | None = None) -> LLMClient:
+        """Returns a client of one model. The caller closes it."""
+        return LLMClient(
+            self.url,
+            model,
+            api_key=self.api_key,
+            max_concurrency=self.concurrency,
+            timeout=self.timeout,
+            # A reply that took all its time is tried once more, for half as long.
+            retry=RetryPolicy(deadline=1.5 * self.timeout),
+            cache=cache,
+        )
+
+    def served(self) -> tuple[bool, str]:
+        """Returns whether the engine answers, and which models it serves or why it does not answer."""
+        try:
+            return True, f"served: {', '.join(models(self.url, self.api_key))}"
+        except DragomanError as error:
+            return False, error.message
+
+
+def settled(
+    client: LLMClient, prompts: Sequence[Prompt], sampling: Sampling
+) -> Iterator[tuple[int, Completion | Failure]]:
+    """Yields (index of the prompt, its reply) as `LLMClient.complete_many`, once for every prompt.
+
+    A prompt that times out while others are answered is a `Failure` of its own, of kind TIMEOUT. Each one that was
+    still waiting then is asked once more, alone.
+
+    Raises:
+        LLMTimeout: no prompt was answered, so that the engine is at fault and the task is worth another try later.
+        UserTaskError, LLMUnavailable: as `LLMClient.complete_many`.
+    """
+    waiting = set(range(len(prompts)))
+    try:
+        for index, reply in client.complete_many(prompts, sampling):
+            waiting.discard(index)
+            yield index, reply
+    except LLMTimeout:
+        if len(waiting) == len(prompts):
+            raise
+        for index in sorted(waiting):
+            yield index, _alone(client, prompts[index], sampling)
+
+
+def _alone(client: LLMClient, prompt: Prompt, sampling: Sampling) -> Completion | Failure:
+    try:
+        [(_, reply)] = client.complete_many([prompt], sampling)
+    except LLMTimeout:
+        return Failure(FailureKind.TIMEOUT, "the engine gave no reply in time, though it answered others")
+    return reply
+
+
+def _number(environ: Mapping[str, str], name: str, default: float, low: float) -> float:
+    raw = environ.get(name) or str(default)
+    try:
+        value = float(raw)
+    except ValueError:
+        value = low - 1.0
+    if not low <= value < float("inf"):
+        raise InvalidSpec(f"{raw!r} is no number from {low:g}; unset it for the default, {default:g}", field=name)
+    return value
