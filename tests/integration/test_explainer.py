@@ -10,13 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from dragoman.errors import InvalidSpec, Unavailable, UserTaskError
 from dragoman.folder import FolderArtifact, FolderArtifacts
-from dragoman.llm import LLMTimeout
+from dragoman.llm import Endpoint, LLMTimeout
 from explainer.explanations_kind import ExplanationsKind
-from explainer.llm_writer import Engine, LlmWriter
+from explainer.llm_writer import LlmWriter
 from explainer.spec import ExplanationsSpec, LlmRef
 
-from tests.support.llm_engine import SMALLEST, engine, free_port
-from tests.support.llm_engine import Engine as RunningEngine
+from tests.support.llm_engine import SMALLEST, Engine, engine, free_port
 from tests.support.local_run import reversed_order, run_local
 from tests.support.scripted_http import Reply, chat_reply, error_reply, scripted
 from tests.support.synthetic_latents import activations_of, corpus, in_folder, latents_parts, tokens_parts
@@ -40,7 +39,7 @@ class ReplyFolder:
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[RunningEngine]:
+def running() -> Iterator[Engine]:
     with engine(slots=2, ctx=2048, api_key=KEY) as started:
         yield started
 
@@ -70,11 +69,11 @@ def rows(artifact: FolderArtifact) -> list[dict[str, Any]]:
 
 
 def test_a_real_engine_writes_over_a_cached_prefix_and_a_resumed_job_pays_nothing(
-    root: Path, tmp_path: Path, running: RunningEngine
+    root: Path, tmp_path: Path, running: Engine
 ) -> None:
     replies = ReplyFolder(tmp_path / "replies")
     spec = spec_of(selection={"latents": [0, 1, 2]}, llm={"max_tokens": 24})
-    writer = LlmWriter(Engine(running.url, KEY, concurrency=2), replies)
+    writer = LlmWriter(Endpoint(running.url, KEY, concurrency=2), replies)
     first = run(root, tmp_path / "a", writer, spec)
     found = rows(first)
     assert [row["latent"] for row in found] == [0, 1, 2]
@@ -87,7 +86,7 @@ def test_a_real_engine_writes_over_a_cached_prefix_and_a_resumed_job_pays_nothin
         assert 0 < row["completion_tokens"] <= 24
     # Three prompts in two slots: at least the last finds the fixed beginning in the engine's cache.
     assert first.manifest.statistics["cached_tokens"] > 300
-    away = _Submitted(Engine(f"http://127.0.0.1:{free_port()}"), replies)
+    away = _Submitted(Endpoint(f"http://127.0.0.1:{free_port()}"), replies)
     again = run(root, tmp_path / "b", away, spec, reversed_order)
     assert [p.sha256 for p in again.manifest.parts] == [p.sha256 for p in first.manifest.parts]
 
@@ -99,9 +98,9 @@ class _Submitted(LlmWriter):
         return llm.model_copy(update={"model": SMALLEST})
 
 
-def test_an_unknown_model_and_an_engine_that_is_away_are_told_at_submit(root: Path, running: RunningEngine) -> None:
+def test_an_unknown_model_and_an_engine_that_is_away_are_told_at_submit(root: Path, running: Engine) -> None:
     artifacts = FolderArtifacts(root)
-    here = ExplanationsKind(LlmWriter(Engine(running.url, KEY)), artifacts)
+    here = ExplanationsKind(LlmWriter(Endpoint(running.url, KEY)), artifacts)
     with pytest.raises(InvalidSpec) as caught:
         here.resolve(spec_of(llm={"model": "smollm2-135m"}))
     assert caught.value.violations[0].field == "llm.model"
@@ -112,7 +111,7 @@ def test_an_unknown_model_and_an_engine_that_is_away_are_told_at_submit(root: Pa
     written = json.dumps(resolved.model_dump(mode="json"))
     assert KEY not in written
     assert running.url not in written
-    away = ExplanationsKind(LlmWriter(Engine(f"http://127.0.0.1:{free_port()}")), artifacts)
+    away = ExplanationsKind(LlmWriter(Endpoint(f"http://127.0.0.1:{free_port()}")), artifacts)
     with pytest.raises(Unavailable, match="DRAGOMAN_LLM_URL"):
         away.resolve(spec_of())
 
@@ -130,7 +129,7 @@ def test_one_late_reply_is_recorded_and_the_others_are_kept(root: Path, tmp_path
         return chat_reply("[EXPLANATION]: words")
 
     with scripted(script) as server:
-        writer = LlmWriter(Engine(server.url, timeout=0.5, concurrency=1))
+        writer = LlmWriter(Endpoint(server.url, timeout=0.5, concurrency=1))
         spec = spec_of(selection={"latents": [1, 0, 2]}, latents_per_task=3)
         artifact = run(root, tmp_path / "job", writer, spec)
     assert [row["outcome"] for row in rows(artifact)] == ["explained", "timeout", "explained"]
@@ -145,7 +144,7 @@ def test_an_engine_that_never_answers_is_tried_again_later_not_recorded(root: Pa
         return chat_reply("too late")
 
     with scripted(script) as server:
-        writer = LlmWriter(Engine(server.url, timeout=0.2))
+        writer = LlmWriter(Endpoint(server.url, timeout=0.2))
         with pytest.raises(LLMTimeout):
             run(root, tmp_path / "job", writer, spec_of(selection={"latents": [0, 1]}))
 
@@ -155,7 +154,7 @@ def test_a_refused_key_is_the_users_to_mend_and_a_long_prompt_is_one_failure(roo
         return MODELS if path.endswith("/models") else error_reply(401, "wrong key")
 
     with scripted(refusing) as server:
-        writer = LlmWriter(Engine(server.url, KEY))
+        writer = LlmWriter(Endpoint(server.url, KEY))
         with pytest.raises(UserTaskError):
             run(root, tmp_path / "a", writer, spec_of(selection={"latents": [0, 1]}))
 
@@ -163,7 +162,7 @@ def test_a_refused_key_is_the_users_to_mend_and_a_long_prompt_is_one_failure(roo
         return MODELS if path.endswith("/models") else error_reply(413, "the prompt exceeds the context")
 
     with scripted(too_long) as server:
-        writer = LlmWriter(Engine(server.url, KEY))
+        writer = LlmWriter(Endpoint(server.url, KEY))
         artifact = run(root, tmp_path / "b", writer, spec_of(selection={"latents": [0, 1]}))
         with pytest.raises(UserTaskError, match=r"2 of 2 latents.*exceeds the context"):
             run(root, tmp_path / "c", writer, spec_of(selection={"latents": [0, 1]}, max_failed_fraction=0.5))

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 from dragoman.errors import InvalidSpec
-from dragoman.llm import StoreResponseCache
-from scorer.llm_judge import Engine as JudgeEngine
+from dragoman.llm import Endpoint, StoreResponseCache
 from scorer.llm_judge import LlmJudge
 from scorer.scores_kind import ScoresKind
 from scorer.spec import LlmRef, ScoresSpec
@@ -45,7 +44,7 @@ def spec(scorer: str, **changes: object) -> ScoresSpec:
 def test_scores_with_a_real_engine(running: Engine, tmp_path: Path, scorer: str) -> None:
     laid = p.lay_out(p.planted(3), tmp_path / "in")
     cache = DictStore()
-    judge = LlmJudge(JudgeEngine(running.url, concurrency=2), StoreResponseCache(cache))
+    judge = LlmJudge(Endpoint(running.url, concurrency=2), StoreResponseCache(cache))
     kind = ScoresKind(judge, laid.artifacts)
     made = run_local(kind, spec(scorer, latents_per_task=2, null_count=2), laid.inputs, tmp_path / "scores")
     examples, found = table(made, "examples.parquet"), statistics(made)
@@ -65,6 +64,6 @@ def test_scores_with_a_real_engine(running: Engine, tmp_path: Path, scorer: str)
 
 
 def test_unknown_model_is_refused_before_any_work(running: Engine, tmp_path: Path) -> None:
-    judge = LlmJudge(JudgeEngine(running.url))
+    judge = LlmJudge(Endpoint(running.url))
     with pytest.raises(InvalidSpec, match="does not serve 'smollm3'; the choices are smollm2"):
         judge.resolve(LlmRef(model="smollm3"))

@@ -6,9 +6,9 @@ import time
 
 import pytest
 from dragoman.errors import InvalidSpec, TransientTaskError, Unavailable, UserTaskError
-from dragoman.llm import Completion, Failure, FailureKind, TokenLogprob, Usage
+from dragoman.llm import Completion, Endpoint, Failure, FailureKind, TokenLogprob, Usage
 from scorer.core.judgement import Verdict
-from scorer.llm_judge import Engine, LlmJudge, verdict
+from scorer.llm_judge import LlmJudge, verdict
 from scorer.spec import LlmRef
 
 from tests.support.scripted_http import Reply, ScriptedServer, error_reply, scripted
@@ -30,7 +30,7 @@ def reply(text: str, candidates: dict[str, float] | None = None) -> Reply:
 
 
 def judge(server: ScriptedServer, **options: float) -> LlmJudge:
-    return LlmJudge(Engine(server.url, **options))
+    return LlmJudge(Endpoint(server.url, **options))
 
 
 def test_p_yes_is_the_share_of_yes_among_both_answers() -> None:
@@ -118,7 +118,7 @@ def test_resolve_fills_in_the_model_and_one_token() -> None:
     body = json.dumps({"data": [{"id": "first"}, {"id": "second"}]}).encode()
     with scripted(lambda n, path, _: Reply(body=body)) as server:
         assert judge(server).resolve(LlmRef(max_tokens=64)) == LlmRef(model="first", max_tokens=1)
-        chosen = LlmJudge(Engine(server.url, model="second")).resolve(LlmRef())
+        chosen = LlmJudge(Endpoint(server.url, model="second")).resolve(LlmRef())
         assert chosen.model == "second"
         assert len(server.seen) == 2, "submitting asks the engine for no token"
 
@@ -133,8 +133,8 @@ def test_an_unknown_model_is_refused_with_the_nearest_name() -> None:
 
 def test_nobody_there_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="no language-model engine answers"):
-        LlmJudge(Engine("http://127.0.0.1:9")).resolve(LlmRef())
+        LlmJudge(Endpoint("http://127.0.0.1:9")).resolve(LlmRef())
 
 
 def test_the_key_is_in_no_representation() -> None:
-    assert "secret" not in repr(Engine("http://127.0.0.1:9", api_key="secret"))
+    assert "secret" not in repr(Endpoint("http://127.0.0.1:9", api_key="secret"))

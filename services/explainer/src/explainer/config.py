@@ -3,39 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dragoman.errors import InvalidSpec
+from dragoman.llm import Endpoint
 
-from explainer.llm_writer import CONCURRENCY, TIMEOUT, Engine
-
-_DEFAULT_URL = "http://127.0.0.1:8090"
+_CONCURRENCY = 4
+_TIMEOUT_S = 600.0  # four prompts of 1,500 tokens side by side take minutes on a laptop
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """What the environment says of the language model."""
 
-    engine: Engine
+    engine: Endpoint
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
-        """Reads DRAGOMAN_LLM_* and EXPLAINER_LLM_*. Raises InvalidSpec for what is no number above 0."""
-        return cls(
-            Engine(
-                url=environ.get("DRAGOMAN_LLM_URL") or _DEFAULT_URL,
-                api_key=environ.get("DRAGOMAN_LLM_API_KEY") or None,
-                model=environ.get("DRAGOMAN_LLM_MODEL", ""),
-                concurrency=round(_above_zero(environ, "EXPLAINER_LLM_CONCURRENCY", CONCURRENCY, low=1.0)),
-                timeout=_above_zero(environ, "EXPLAINER_LLM_TIMEOUT_S", TIMEOUT),
-            )
-        )
-
-
-def _above_zero(environ: Mapping[str, str], name: str, default: float, low: float = 0.001) -> float:
-    raw = environ.get(name) or str(default)
-    try:
-        value = float(raw)
-    except ValueError:
-        value = 0.0
-    if not low <= value < float("inf"):
-        raise InvalidSpec(f"{raw!r} is no number from {low:g}; unset it for the default, {default:g}", field=name)
-    return value
+        """Reads DRAGOMAN_LLM_* and EXPLAINER_LLM_*. Raises InvalidSpec for what is no such number."""
+        return cls(Endpoint.from_env(environ, "EXPLAINER", _CONCURRENCY, _TIMEOUT_S))

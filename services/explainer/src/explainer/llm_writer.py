@@ -1,21 +1,8 @@
 """The writer behind an OpenAI-compatible engine."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
-from dragoman.errors import InvalidSpec
-from dragoman.llm import (
-    ChatPrompt,
-    Completion,
-    Failure,
-    LLMClient,
-    LLMTimeout,
-    ResponseCache,
-    RetryPolicy,
-    Sampling,
-)
-from dragoman.llm.engine import models
-from dragoman.nearest import suggestion
+from dragoman.llm import ChatPrompt, Completion, Endpoint, Failure, ResponseCache, Sampling, settled
 
 from explainer.core.prompt import Prompt
 from explainer.spec import LlmRef
@@ -25,41 +12,17 @@ from explainer.writer import Written
 _STOP = ("\n- ", "\nMarked tokens:")
 _SEED_BITS = 31
 
-CONCURRENCY = 4
-TIMEOUT = 600.0  # four prompts of 1,500 tokens side by side take minutes on a laptop
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """Where the model is and how hard to push it."""
-
-    url: str
-    api_key: str | None = field(default=None, repr=False)
-    model: str = ""
-    """Used where a spec names none; empty means the first that the engine serves."""
-    concurrency: int = CONCURRENCY
-    timeout: float = TIMEOUT
-    """Seconds for one reply."""
-
 
 class LlmWriter:
     """Implements `explainer.writer.Writer`. Connects only when it is asked something."""
 
-    def __init__(self, engine: Engine, cache: ResponseCache | None = None) -> None:
-        self._engine = engine
+    def __init__(self, endpoint: Endpoint, cache: ResponseCache | None = None) -> None:
+        self._endpoint = endpoint
         self._cache = cache
 
     def resolve(self, llm: LlmRef) -> LlmRef:
         """See Writer.resolve."""
-        served = models(self._engine.url, self._engine.api_key)
-        model = llm.model or self._engine.model or (served[0] if served else "")
-        if model not in served:
-            raise InvalidSpec(
-                f"the language-model engine does not serve {model!r}; {suggestion(model, served)}",
-                field="llm.model",
-                reason="UNKNOWN_MODEL",
-            )
-        return llm.model_copy(update={"model": model})
+        return llm.model_copy(update={"model": self._endpoint.resolve(llm.model)})
 
     def write(self, prompts: Sequence[Prompt], llm: LlmRef, seed: int) -> Iterator[tuple[int, Written]]:
         """See Writer.write.
@@ -73,37 +36,9 @@ class LlmWriter:
         # A seed makes sampled replies repeatable, and so fit for the response cache.
         own_seed = seed % (1 << _SEED_BITS) if llm.temperature > 0.0 else None
         sampling = Sampling(llm.max_tokens, llm.temperature, seed=own_seed, stop=_STOP)
-        waiting = set(range(len(prompts)))
-        with self._client(llm.model) as client:
-            try:
-                for index, reply in client.complete_many(chats, sampling):
-                    waiting.discard(index)
-                    yield index, written(reply)
-            except LLMTimeout:
-                if len(waiting) == len(prompts):
-                    raise
-                for index in sorted(waiting):
-                    yield index, _alone(client, chats[index], sampling)
-
-    def _client(self, model: str) -> LLMClient:
-        engine = self._engine
-        return LLMClient(
-            engine.url,
-            model,
-            api_key=engine.api_key,
-            max_concurrency=engine.concurrency,
-            timeout=engine.timeout,
-            retry=RetryPolicy(deadline=1.5 * engine.timeout),
-            cache=self._cache,
-        )
-
-
-def _alone(client: LLMClient, chat: ChatPrompt, sampling: Sampling) -> Written:
-    try:
-        [(_, reply)] = client.complete_many([chat], sampling)
-    except LLMTimeout:
-        return Written("", "", failure="timeout", reason="the engine gave no reply in time, though it answered others")
-    return written(reply)
+        with self._endpoint.client(llm.model, self._cache) as client:
+            for index, reply in settled(client, chats, sampling):
+                yield index, written(reply)
 
 
 def written(reply: Completion | Failure) -> Written:

@@ -3,8 +3,6 @@
 import os
 from collections.abc import Sequence
 
-from dragoman.errors import DragomanError
-from dragoman.llm.engine import models
 from dragoman.service import Capability, ServiceDefinition, main
 
 from scorer.config import Config
@@ -25,12 +23,7 @@ def definition() -> ServiceDefinition:
 
 
 def _capabilities() -> Sequence[Capability]:
-    engine = Config.from_env(os.environ).engine
-    try:
-        served = models(engine.url, engine.api_key)
-    except DragomanError as error:
-        return [Capability("judge", False, error.message)]
-    return [Capability("judge", True, f"served: {', '.join(served)}")]
+    return [Capability("judge", *Config.from_env(os.environ).engine.served())]
 
 
 if __name__ == "__main__":

@@ -5,26 +5,23 @@ tokens after every window, where no prefix cache reaches.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
-from dragoman.errors import InvalidSpec, UserTaskError
+from dragoman.errors import UserTaskError
 from dragoman.llm import (
     Answer,
     Completion,
+    Endpoint,
     Failure,
     FailureKind,
     LLMClient,
-    LLMTimeout,
     ResponseCache,
-    RetryPolicy,
     Sampling,
     probe,
+    settled,
 )
-from dragoman.llm.engine import models
 from dragoman.llm.reply import read_answer
-from dragoman.nearest import suggestion
 
-from scorer.core.judgement import ANSWERED, TIMEOUT, Verdict
+from scorer.core.judgement import ANSWERED, Verdict
 from scorer.core.prompts import ANSWERS
 from scorer.spec import LlmRef
 
@@ -32,38 +29,16 @@ _CANDIDATES = 20
 _YES = ANSWERS[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """Where the judge is and how hard to push it."""
-
-    url: str
-    api_key: str | None = field(default=None, repr=False)
-    model: str = ""
-    """Used where a spec names none; empty means the first that the engine serves."""
-    concurrency: int = 4
-    """Questions in flight at once."""
-    timeout: float = 300.0
-    """Seconds for one answer; the first of a latent also reads the prefix."""
-
-
 class LlmJudge:
     """Implements `scorer.judge.Judge`. Connects only when it is asked something."""
 
-    def __init__(self, engine: Engine, cache: ResponseCache | None = None) -> None:
-        self._engine = engine
+    def __init__(self, endpoint: Endpoint, cache: ResponseCache | None = None) -> None:
+        self._endpoint = endpoint
         self._cache = cache
 
     def resolve(self, llm: LlmRef) -> LlmRef:
         """See Judge.resolve."""
-        served = models(self._engine.url, self._engine.api_key)
-        model = llm.model or self._engine.model or (served[0] if served else "")
-        if model not in served:
-            raise InvalidSpec(
-                f"the language-model engine does not serve {model!r}; {suggestion(model, served)}",
-                field="llm.model",
-                reason="UNKNOWN_MODEL",
-            )
-        return llm.model_copy(update={"model": model, "max_tokens": 1})
+        return llm.model_copy(update={"model": self._endpoint.resolve(llm.model), "max_tokens": 1})
 
     def verdicts(self, prompts: Sequence[str], llm: LlmRef) -> Iterator[tuple[int, Verdict]]:
         """See Judge.verdicts. An engine that refuses to tell log-probabilities is asked for the bare answer.
@@ -72,7 +47,7 @@ class LlmJudge:
         is at fault: LLMTimeout is raised, and the task is tried again later.
         """
         candidates = _CANDIDATES
-        with self._client(llm.model) as client:
+        with self._endpoint.client(llm.model, self._cache) as client:
             try:
                 yield from _asked(client, prompts, llm, candidates)
                 return
@@ -81,44 +56,16 @@ class LlmJudge:
                     raise
             yield from _asked(client, prompts, llm, 0)
 
-    def _client(self, model: str) -> LLMClient:
-        engine = self._engine
-        return LLMClient(
-            engine.url,
-            model,
-            api_key=engine.api_key,
-            max_concurrency=engine.concurrency,
-            timeout=engine.timeout,
-            retry=RetryPolicy(deadline=1.5 * engine.timeout),
-            cache=self._cache,
-        )
-
     def _tells_logprobs(self, model: str) -> bool:
-        return probe(self._engine.url, self._engine.api_key, model=model).logprobs
+        return probe(self._endpoint.url, self._endpoint.api_key, model=model).logprobs
 
 
 def _asked(client: LLMClient, prompts: Sequence[str], llm: LlmRef, candidates: int) -> Iterator[tuple[int, Verdict]]:
     # A seed makes sampled answers repeatable, and so fit for the response cache.
     seed = 0 if llm.temperature > 0.0 else None
     sampling = Sampling(max_tokens=1, temperature=llm.temperature, seed=seed, top_logprobs=candidates)
-    waiting = set(range(len(prompts)))
-    try:
-        for index, reply in client.complete_many(prompts, sampling):
-            waiting.discard(index)
-            yield index, verdict(reply)
-    except LLMTimeout:
-        if len(waiting) == len(prompts):
-            raise
-        for index in sorted(waiting):
-            yield index, _alone(client, prompts[index], sampling)
-
-
-def _alone(client: LLMClient, prompt: str, sampling: Sampling) -> Verdict:
-    try:
-        [(_, reply)] = client.complete_many([prompt], sampling)
-    except LLMTimeout:
-        return Verdict(TIMEOUT)
-    return verdict(reply)
+    for index, reply in settled(client, prompts, sampling):
+        yield index, verdict(reply)
 
 
 def verdict(reply: Completion | Failure) -> Verdict:
