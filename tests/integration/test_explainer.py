@@ -34,6 +34,11 @@ class ReplyFolder:
         path = self._folder / key
         return path.read_bytes() if path.exists() else None
 
+    def keep(self, key: str, reply: bytes) -> bytes:
+        if self.get(key) is None:
+            self.put(key, reply)
+        return self.get(key) or reply
+
     def put(self, key: str, reply: bytes) -> None:
         (self._folder / key).write_bytes(reply)
 

@@ -28,6 +28,9 @@ class DictStore:
     def put_bytes(self, key: str, data: bytes) -> None:
         self.objects[key] = data
 
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        return self.objects.setdefault(key, data) is data
+
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Engine]:

@@ -48,6 +48,9 @@ class DictStore:
     def put_bytes(self, key: str, data: bytes) -> None:
         self.objects[key] = data
 
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        return self.objects.setdefault(key, data) is data
+
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503])
 def test_passing_statuses_are_retried(status: int) -> None:
@@ -210,6 +213,17 @@ def test_deterministic_replies_are_replayed_and_others_are_not() -> None:
                 list(llm.complete_many(prompts(1), Sampling(temperature=0.7, seed=5)))
             assert llm.account.requests == 4
     assert all(key.startswith("llm-cache/") and key.endswith(".json") for key in store.objects)
+
+
+def test_a_request_in_flight_twice_has_one_reply() -> None:
+    """The engine answers each request differently; whoever is second uses the reply that a later run will find."""
+    store = DictStore()
+    with scripted(lambda n, path, body: chat_reply(f"reply {n}")) as server:
+        with client(server, cache=StoreResponseCache(store), max_concurrency=4) as llm:
+            together = [reply.text for _, reply in llm.complete_many([ChatPrompt.of("the same")] * 4)]
+        with client(server, cache=StoreResponseCache(store)) as llm:
+            [(_, later)] = llm.complete_many([ChatPrompt.of("the same")])
+    assert set(together) == {later.text}
 
 
 def test_a_damaged_entry_is_asked_again_and_mended() -> None:

@@ -162,6 +162,9 @@ class Memory:
     def get(self, key: str) -> bytes | None:
         return self.replies.get(key)
 
+    def keep(self, key: str, reply: bytes) -> bytes:
+        return self.replies.setdefault(key, reply)
+
     def put(self, key: str, reply: bytes) -> None:
         self.replies[key] = reply
 

@@ -14,8 +14,16 @@ class ResponseCache(Protocol):
         """The stored reply, or None."""
         ...
 
+    def keep(self, key: str, reply: bytes) -> bytes:
+        """Store a reply unless one is stored; returns the one that counts: the first.
+
+        The same request may be in flight twice, and an engine's floats differ from time to time. Everyone uses the
+        reply that a later run will find, so that a resumed job and an undisturbed one give the same bytes.
+        """
+        ...
+
     def put(self, key: str, reply: bytes) -> None:
-        """Store a reply."""
+        """Store a reply over a damaged one."""
         ...
 
 
@@ -30,6 +38,10 @@ class BytesStore(Protocol):
         """Write the object."""
         ...
 
+    def put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write the object unless there is one. False when there is."""
+        ...
+
 
 class StoreResponseCache:
     """A response cache in an object store: `llm-cache/<first two digits>/<key>.json`."""
@@ -41,8 +53,14 @@ class StoreResponseCache:
         """The stored reply, or None."""
         return self._store.get_bytes(self._object(key))
 
+    def keep(self, key: str, reply: bytes) -> bytes:
+        """Store a reply unless one is stored; returns the one that counts."""
+        if self._store.put_if_absent(self._object(key), reply):
+            return reply
+        return self.get(key) or reply
+
     def put(self, key: str, reply: bytes) -> None:
-        """Store a reply."""
+        """Store a reply over a damaged one."""
         self._store.put_bytes(self._object(key), reply)
 
     @staticmethod

@@ -236,8 +236,19 @@ class LLMClient:
         if completion.finish_reason in _REFUSED:
             return Failure(FailureKind.REFUSED, f"the engine stopped this reply: {completion.finish_reason}")
         if request.key is not None and self._cache is not None:
-            await asyncio.to_thread(self._cache.put, request.key, response.content)
+            return await self._kept(self._cache, request.key, response.content, completion)
         return completion
+
+    async def _kept(self, cache: ResponseCache, key: str, reply: bytes, completion: Completion) -> Completion:
+        """Returns the completion that counts for a request: an earlier one's, if it was asked before."""
+        counts = await asyncio.to_thread(cache.keep, key, reply)
+        if counts == reply:
+            return completion
+        try:
+            return replace(parse_completion(counts), latency=completion.latency)
+        except ReplyError:
+            await asyncio.to_thread(cache.put, key, reply)
+            return completion
 
     def _transport_problem(self, error: Exception) -> DragomanError:
         if isinstance(error, TimeoutError | httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
