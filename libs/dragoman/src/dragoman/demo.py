@@ -95,26 +95,25 @@ def _show(client: Client, home: Path, jobs: Mapping[str, JobRecord], console: Co
         console.print("`dragoman demo` again goes on from here; logs are in", home / "logs")
         return 1
     folder = client.download(jobs["scorecard"].id, home / "reports")
-    console.print(_stages(jobs))
+    console.print(_stages(client, jobs))
     console.print((folder / "scorecard.txt").read_text(), markup=False, highlight=False)
     console.print(f"Took {seconds:.0f} s. The report, to open in a browser:")
     console.print(f"  {folder / 'report.html'}", soft_wrap=True, highlight=False)
     return 0
 
 
-def _stages(jobs: Mapping[str, JobRecord]) -> Table:
-    """Where the time went: work time of each kind on each side, from the jobs' own records."""
-    table = Table(title="Where the time went (seconds of wall clock, first task to commit)", box=None)
+def _stages(client: Client, jobs: Mapping[str, JobRecord]) -> Table:
+    """Where the time went, by step and side, from the manifests: waits for the machine are not in it."""
+    table = Table(title="Work of each step: seconds, and memory of its process", box=None, title_justify="left")
     table.add_column("step")
-    for side in ("", "trained", "control"):
-        table.add_column(side or "shared", justify="right")
-    steps = dict.fromkeys(name.removeprefix("trained_").removeprefix("control_") for name in jobs)
-    for step in steps:
-        table.add_row(step, *(_seconds(jobs.get(key)) for key in (step, f"trained_{step}", f"control_{step}")))
+    for side in ("shared", "trained", "control"):
+        table.add_column(side, justify="right")
+    for step in dict.fromkeys(name.removeprefix("trained_").removeprefix("control_") for name in jobs):
+        keys = (step, f"trained_{step}", f"control_{step}")
+        table.add_row(step, *(_cost(client, jobs[key]) if key in jobs else "" for key in keys))
     return table
 
 
-def _seconds(job: JobRecord | None) -> str:
-    if job is None:
-        return ""
-    return f"{job.end_time - job.start_time:.0f}" if job.start_time else "cached"
+def _cost(client: Client, job: JobRecord) -> str:
+    cost = client.manifest(job.id).cost
+    return f"{cost.get('task_seconds', 0.0):,.0f} s  {cost.get('peak_memory_bytes', 0.0) / 2**20:,.0f} MiB"

@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 KEEPALIVE: Sequence[tuple[str, int]] = (
     # Clients ping every 30 s or more, also on quiet watches; a faster one is told ENHANCE_YOUR_CALM.
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
