@@ -157,3 +157,11 @@ def test_a_taken_metrics_port_is_named() -> None:
             serve_metrics(port, metrics=Metrics())
     finally:
         stop()
+
+
+def test_what_stands_for_a_secret_is_not_looked_at_again(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("scorer")
+    register_secret("secret")
+    register_secret("secret-key-1")
+    _LOG.warning("Bearer secret-key-1, and secret")
+    assert [line["message"] for line in _lines(capsys)] == ["Bearer [secret], and [secret]"]
