@@ -27,14 +27,17 @@ def rough(world: World, pipeline: Pipeline) -> World:
     return rough.start()
 
 
-def disturbed(world: World, client: Client, kind: str, spec: dict[str, object]) -> str:
-    """Runs a job and kills its worker once it works on the job."""
+def disturbed(world: World, client: Client, kind: str, spec: dict[str, object], also: str = "") -> str:
+    """Runs a job and kills its worker once it works on the job, and NATS or the store with it."""
     job = client.submit(kind, spec)
     killed = False
     for event in client.watch([job.id]):
         if not killed and event.type in {EventType.STARTED, EventType.PROGRESS}:
             time.sleep(0.5)
             world.cluster.restart(world.worker_of(kind), away=0.2)
+            if also:
+                time.sleep(2.0)
+                world.cluster.restart(also, away=1.0)
             killed = True
     assert killed, f"{kind} ended before it could be disturbed"
     done = client.wait(job.id, 120)
@@ -52,6 +55,7 @@ def assert_same(calm: World, rough: World, artifact_id: str) -> None:
 
 def test_every_kind_survives_its_workers_death(world: World, rough: World, pipeline: Pipeline) -> None:
     side = pipeline.sides["trained"]
+    also = {side["train"]: "nats", side["latents"]: "store"}
     with rough.client() as client:
         tokens = disturbed(rough, client, "tokens", rough.tokens())
         steps = [
@@ -67,7 +71,9 @@ def test_every_kind_survives_its_workers_death(world: World, rough: World, pipel
         assert tokens == pipeline.tokens
         assert_same(world, rough, tokens)
         for expected, kind, spec in steps:
-            assert disturbed(rough, client, kind, spec) == expected, f"{kind} has another identity"
+            assert disturbed(rough, client, kind, spec, also.get(expected, "")) == expected, (
+                f"{kind} has another identity"
+            )
             assert_same(world, rough, expected)
 
 
