@@ -57,8 +57,10 @@ def _assets(home: Path, console: Console) -> tuple[Path, Path]:
     """Returns the subject model as a folder that loads fast, and the corpus. Downloads them once."""
     paths: list[Path] = []
     for name in (SUBJECT, CORPUS, JUDGE):
-        if not models.local_path(name, home).exists():
-            console.print(f"Fetching {name} ({models.find(name).role.value})")
+        if models.local_path(name, home).exists():
+            paths.append(models.pull(name, home))
+            continue
+        console.print(f"Fetching {name} ({models.find(name).role.value})")
         with models.bar(name) as progress:
             paths.append(models.pull(name, home, progress))
     folder = paths[0].with_suffix("")
@@ -83,7 +85,9 @@ def _run_pipeline(client: Client, pipeline: Pipeline, console: Console) -> Mappi
     jobs = {name: client.get(job.id) for name, job in jobs.items()}
     done = sum(job.state is JobState.SUCCEEDED for job in jobs.values())
     console.print(f"{len(jobs)} jobs, {done} of them committed already")
-    follow(client.watch([job.id for job in jobs.values()]), Board(jobs, recent=asked), console)
+    still_open = [job.id for job in jobs.values() if not job.state.terminal]
+    if still_open:
+        follow(client.watch(still_open), Board(jobs, recent=asked), console)
     return {name: client.get(job.id) for name, job in jobs.items()}
 
 

@@ -227,7 +227,9 @@ class Stack:
 
 
 def _pull(name: str, home: Path) -> Path:
-    from dragoman.models import bar, pull
+    from dragoman.models import bar, local_path, pull
 
+    if local_path(name, home).exists():
+        return pull(name, home)
     with bar(name) as progress:
         return pull(name, home, progress)
