@@ -4,7 +4,13 @@ from dragoman.activation.v1 import activation_pb2 as pb
 from dragoman.ids import Json
 from dragoman.rpc.convert import spec_dict
 
-AnyRequest = pb.SubmitTokensRequest | pb.SubmitActivationsRequest | pb.SubmitLatentsRequest
+AnyRequest = (
+    pb.SubmitTokensRequest
+    | pb.SubmitActivationsRequest
+    | pb.SubmitLatentsRequest
+    | pb.SubmitEffectsRequest
+    | pb.SubmitFidelityRequest
+)
 
 
 def spec_of(request: AnyRequest) -> dict[str, Json]:

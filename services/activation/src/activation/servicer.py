@@ -33,6 +33,14 @@ class ActivationServicer(pb_grpc.ActivationServiceServicer):
         job, created = await self._desk.submit("latents", spec_of(request), request.request_id)
         return pb.SubmitLatentsResponse(job=job_message(job), created=created)
 
+    async def SubmitEffects(self, request: pb.SubmitEffectsRequest, context: Any) -> pb.SubmitEffectsResponse:
+        job, created = await self._desk.submit("effects", spec_of(request), request.request_id)
+        return pb.SubmitEffectsResponse(job=job_message(job), created=created)
+
+    async def SubmitFidelity(self, request: pb.SubmitFidelityRequest, context: Any) -> pb.SubmitFidelityResponse:
+        job, created = await self._desk.submit("fidelity", spec_of(request), request.request_id)
+        return pb.SubmitFidelityResponse(job=job_message(job), created=created)
+
 
 def add_servicers(server: grpc.aio.Server, desk: Desk) -> None:
     """Mounts this service on a server."""

@@ -83,6 +83,8 @@ SUBMITS: Mapping[str, Submit] = {
         ("tokens", "activation", activation_pb2),
         ("activations", "activation", activation_pb2),
         ("latents", "activation", activation_pb2),
+        ("effects", "activation", activation_pb2),
+        ("fidelity", "activation", activation_pb2),
         ("coder", "sae-trainer", training_pb2),
         ("evaluation", "sae-trainer", training_pb2),
         ("explanations", "explainer", explanation_pb2),

@@ -25,43 +25,65 @@ _sym_db = _symbol_database.Default()
 from dragoman.job.v1 import job_pb2 as dragoman_dot_job_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'dragoman/activation/v1/activation.proto\x12\x16\x64ragoman.activation.v1\x1a\x19\x64ragoman/job/v1/job.proto\"\xd3\x01\n\x08ModelRef\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x15\n\x08revision\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x37\n\x07weights\x18\x03 \x01(\x0e\x32&.dragoman.activation.v1.WeightsVariant\x12\x14\n\x0cweights_seed\x18\x04 \x01(\x03\x12/\n\x05\x64type\x18\x05 \x01(\x0e\x32 .dragoman.activation.v1.DataType\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\tB\x0b\n\t_revision\"\xf4\x03\n\nTokensSpec\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x32\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\".dragoman.activation.v1.TextFormat\x12\x17\n\ntext_field\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x11\n\ttokenizer\x18\x04 \x01(\t\x12\x1f\n\x12tokenizer_revision\x18\x05 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07\x63tx_len\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12.\n\x03\x62os\x18\x07 \x01(\x0e\x32!.dragoman.activation.v1.BosPolicy\x12\x1a\n\rtest_fraction\x18\x08 \x01(\x01H\x03\x88\x01\x01\x12 \n\x13max_document_tokens\x18\t \x01(\x05H\x04\x88\x01\x01\x12\x1a\n\rmax_documents\x18\n \x01(\x03H\x05\x88\x01\x01\x12\x0c\n\x04seed\x18\x0b \x01(\x03\x12\x1a\n\x12source_fingerprint\x18\x0c \x01(\t\x12\x1d\n\x15tokenizer_fingerprint\x18\r \x01(\tB\r\n\x0b_text_fieldB\x15\n\x13_tokenizer_revisionB\n\n\x08_ctx_lenB\x10\n\x0e_test_fractionB\x16\n\x14_max_document_tokensB\x10\n\x0e_max_documents\"\xc6\x02\n\x0f\x41\x63tivationsSpec\x12\x11\n\ttokens_id\x18\x01 \x01(\t\x12/\n\x05model\x18\x02 \x01(\x0b\x32 .dragoman.activation.v1.ModelRef\x12\x12\n\nhookpoints\x18\x03 \x03(\t\x12,\n\x05split\x18\x04 \x01(\x0e\x32\x1d.dragoman.activation.v1.Split\x12\x17\n\nmax_tokens\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12/\n\x05\x64type\x18\x06 \x01(\x0e\x32 .dragoman.activation.v1.DataType\x12\x17\n\nbatch_size\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12\x1a\n\rrows_per_task\x18\x08 \x01(\x05H\x02\x88\x01\x01\x42\r\n\x0b_max_tokensB\r\n\x0b_batch_sizeB\x10\n\x0e_rows_per_task\"\xe7\x02\n\x0bLatentsSpec\x12\x11\n\ttokens_id\x18\x01 \x01(\t\x12/\n\x05model\x18\x02 \x01(\x0b\x32 .dragoman.activation.v1.ModelRef\x12\x10\n\x08\x63oder_id\x18\x03 \x01(\t\x12,\n\x05split\x18\x04 \x01(\x0e\x32\x1d.dragoman.activation.v1.Split\x12\x17\n\nmax_tokens\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nbatch_size\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x1a\n\rrows_per_task\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12\x18\n\x0btop_windows\x18\x08 \x01(\x05H\x03\x88\x01\x01\x12\x1a\n\rwindow_length\x18\t \x01(\x05H\x04\x88\x01\x01\x42\r\n\x0b_max_tokensB\r\n\x0b_batch_sizeB\x10\n\x0e_rows_per_taskB\x0e\n\x0c_top_windowsB\x10\n\x0e_window_length\"[\n\x13SubmitTokensRequest\x12\x30\n\x04spec\x18\x01 \x01(\x0b\x32\".dragoman.activation.v1.TokensSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"J\n\x14SubmitTokensResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"e\n\x18SubmitActivationsRequest\x12\x35\n\x04spec\x18\x01 \x01(\x0b\x32\'.dragoman.activation.v1.ActivationsSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"O\n\x19SubmitActivationsResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"]\n\x14SubmitLatentsRequest\x12\x31\n\x04spec\x18\x01 \x01(\x0b\x32#.dragoman.activation.v1.LatentsSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"K\n\x15SubmitLatentsResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08*y\n\x0eWeightsVariant\x12\x1f\n\x1bWEIGHTS_VARIANT_UNSPECIFIED\x10\x00\x12\x1b\n\x17WEIGHTS_VARIANT_TRAINED\x10\x01\x12)\n%WEIGHTS_VARIANT_RERANDOMIZED_INCL_EMB\x10\x02*k\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x01\x12\x16\n\x12\x44\x41TA_TYPE_BFLOAT16\x10\x02\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\x03*N\n\x05Split\x12\x15\n\x11SPLIT_UNSPECIFIED\x10\x00\x12\r\n\tSPLIT_ALL\x10\x01\x12\x0f\n\x0bSPLIT_TRAIN\x10\x02\x12\x0e\n\nSPLIT_TEST\x10\x03*\x85\x01\n\nTextFormat\x12\x1b\n\x17TEXT_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10TEXT_FORMAT_AUTO\x10\x01\x12\x14\n\x10TEXT_FORMAT_TEXT\x10\x02\x12\x15\n\x11TEXT_FORMAT_JSONL\x10\x03\x12\x17\n\x13TEXT_FORMAT_PARQUET\x10\x04*i\n\tBosPolicy\x12\x1a\n\x16\x42OS_POLICY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42OS_POLICY_AUTO\x10\x01\x12\x15\n\x11\x42OS_POLICY_ALWAYS\x10\x02\x12\x14\n\x10\x42OS_POLICY_NEVER\x10\x03\x32\xe6\x02\n\x11\x41\x63tivationService\x12i\n\x0cSubmitTokens\x12+.dragoman.activation.v1.SubmitTokensRequest\x1a,.dragoman.activation.v1.SubmitTokensResponse\x12x\n\x11SubmitActivations\x12\x30.dragoman.activation.v1.SubmitActivationsRequest\x1a\x31.dragoman.activation.v1.SubmitActivationsResponse\x12l\n\rSubmitLatents\x12,.dragoman.activation.v1.SubmitLatentsRequest\x1a-.dragoman.activation.v1.SubmitLatentsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'dragoman/activation/v1/activation.proto\x12\x16\x64ragoman.activation.v1\x1a\x19\x64ragoman/job/v1/job.proto\"\xbc\x02\n\x08ModelRef\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x15\n\x08revision\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x37\n\x07weights\x18\x03 \x01(\x0e\x32&.dragoman.activation.v1.WeightsVariant\x12\x14\n\x0cweights_seed\x18\x04 \x01(\x03\x12/\n\x05\x64type\x18\x05 \x01(\x0e\x32 .dragoman.activation.v1.DataType\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x19\n\x11trust_remote_code\x18\x08 \x01(\x08\x12\x17\n\x0finitial_weights\x18\t \x01(\t\x12#\n\x1binitial_weights_fingerprint\x18\n \x01(\tB\x0b\n\t_revision\"\xdc\x04\n\nTokensSpec\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x32\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\".dragoman.activation.v1.TextFormat\x12\x17\n\ntext_field\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x11\n\ttokenizer\x18\x04 \x01(\t\x12\x1f\n\x12tokenizer_revision\x18\x05 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07\x63tx_len\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12.\n\x03\x62os\x18\x07 \x01(\x0e\x32!.dragoman.activation.v1.BosPolicy\x12\x1a\n\rtest_fraction\x18\x08 \x01(\x01H\x03\x88\x01\x01\x12 \n\x13max_document_tokens\x18\t \x01(\x05H\x04\x88\x01\x01\x12\x1a\n\rmax_documents\x18\n \x01(\x03H\x05\x88\x01\x01\x12\x0c\n\x04seed\x18\x0b \x01(\x03\x12\x1a\n\x12source_fingerprint\x18\x0c \x01(\t\x12\x1d\n\x15tokenizer_fingerprint\x18\r \x01(\t\x12\x30\n\x07packing\x18\x0e \x01(\x0e\x32\x1f.dragoman.activation.v1.Packing\x12\x16\n\x0emessages_field\x18\x0f \x01(\t\x12\x1c\n\x14\x63ount_special_tokens\x18\x10 \x01(\x08\x42\r\n\x0b_text_fieldB\x15\n\x13_tokenizer_revisionB\n\n\x08_ctx_lenB\x10\n\x0e_test_fractionB\x16\n\x14_max_document_tokensB\x10\n\x0e_max_documents\"\xc6\x02\n\x0f\x41\x63tivationsSpec\x12\x11\n\ttokens_id\x18\x01 \x01(\t\x12/\n\x05model\x18\x02 \x01(\x0b\x32 .dragoman.activation.v1.ModelRef\x12\x12\n\nhookpoints\x18\x03 \x03(\t\x12,\n\x05split\x18\x04 \x01(\x0e\x32\x1d.dragoman.activation.v1.Split\x12\x17\n\nmax_tokens\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12/\n\x05\x64type\x18\x06 \x01(\x0e\x32 .dragoman.activation.v1.DataType\x12\x17\n\nbatch_size\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12\x1a\n\rrows_per_task\x18\x08 \x01(\x05H\x02\x88\x01\x01\x42\r\n\x0b_max_tokensB\r\n\x0b_batch_sizeB\x10\n\x0e_rows_per_task\"\xeb\x04\n\x0bLatentsSpec\x12\x11\n\ttokens_id\x18\x01 \x01(\t\x12/\n\x05model\x18\x02 \x01(\x0b\x32 .dragoman.activation.v1.ModelRef\x12\x10\n\x08\x63oder_id\x18\x03 \x01(\t\x12,\n\x05split\x18\x04 \x01(\x0e\x32\x1d.dragoman.activation.v1.Split\x12\x17\n\nmax_tokens\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nbatch_size\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x1a\n\rrows_per_task\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12\x18\n\x0btop_windows\x18\x08 \x01(\x05H\x03\x88\x01\x01\x12\x1a\n\rwindow_length\x18\t \x01(\x05H\x04\x88\x01\x01\x12\x1d\n\x10quantile_windows\x18\n \x01(\x05H\x05\x88\x01\x01\x12:\n\x10\x61\x63tivation_dtype\x18\x0b \x01(\x0e\x32 .dragoman.activation.v1.DataType\x12\x18\n\x0btoken_table\x18\x0c \x01(\x05H\x06\x88\x01\x01\x12\x17\n\nneighbours\x18\r \x01(\x05H\x07\x88\x01\x01\x12\x1d\n\x10neighbour_tokens\x18\x0e \x01(\x03H\x08\x88\x01\x01\x12\x0c\n\x04seed\x18\x0f \x01(\x03\x42\r\n\x0b_max_tokensB\r\n\x0b_batch_sizeB\x10\n\x0e_rows_per_taskB\x0e\n\x0c_top_windowsB\x10\n\x0e_window_lengthB\x13\n\x11_quantile_windowsB\x0e\n\x0c_token_tableB\r\n\x0b_neighboursB\x13\n\x11_neighbour_tokens\"=\n\x0cLatentChoice\x12\x0f\n\x07latents\x18\x01 \x03(\x05\x12\r\n\x05ranks\x18\x02 \x03(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"\xf5\x05\n\x0b\x45\x66\x66\x65\x63tsSpec\x12\x12\n\nlatents_id\x18\x01 \x01(\t\x12\x37\n\tselection\x18\x02 \x01(\x0b\x32$.dragoman.activation.v1.LatentChoice\x12:\n\x0cintervention\x18\x03 \x01(\x0e\x32$.dragoman.activation.v1.Intervention\x12\x11\n\tstrengths\x18\x04 \x03(\x01\x12\x12\n\nkl_targets\x18\x05 \x03(\x01\x12\x19\n\x0ckl_tolerance\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0csearch_steps\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12\x35\n\x07prompts\x18\x08 \x01(\x0e\x32$.dragoman.activation.v1.PromptSource\x12,\n\x05split\x18\t \x01(\x0e\x32\x1d.dragoman.activation.v1.Split\x12\x19\n\x0cprompt_count\x18\n \x01(\x05H\x02\x88\x01\x01\x12\x1a\n\rprompt_tokens\x18\x0b \x01(\x05H\x03\x88\x01\x01\x12;\n\tpositions\x18\x0c \x01(\x0e\x32(.dragoman.activation.v1.SteeredPositions\x12\x17\n\ntop_tokens\x18\r \x01(\x05H\x04\x88\x01\x01\x12\x17\n\nnew_tokens\x18\x0e \x01(\x05H\x05\x88\x01\x01\x12\x18\n\x0btemperature\x18\x0f \x01(\x01H\x06\x88\x01\x01\x12\x0c\n\x04seed\x18\x10 \x01(\x03\x12\x17\n\nbatch_size\x18\x11 \x01(\x05H\x07\x88\x01\x01\x12\x1d\n\x10latents_per_task\x18\x12 \x01(\x05H\x08\x88\x01\x01\x42\x0f\n\r_kl_toleranceB\x0f\n\r_search_stepsB\x0f\n\r_prompt_countB\x10\n\x0e_prompt_tokensB\r\n\x0b_top_tokensB\r\n\x0b_new_tokensB\x0e\n\x0c_temperatureB\r\n\x0b_batch_sizeB\x13\n\x11_latents_per_task\"\x91\x02\n\x0c\x46idelitySpec\x12\x11\n\ttokens_id\x18\x01 \x01(\t\x12/\n\x05model\x18\x02 \x01(\x0b\x32 .dragoman.activation.v1.ModelRef\x12\x11\n\tcoder_ids\x18\x03 \x03(\t\x12,\n\x05split\x18\x04 \x01(\x0e\x32\x1d.dragoman.activation.v1.Split\x12\x17\n\nmax_tokens\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nbatch_size\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x1a\n\rrows_per_task\x18\x07 \x01(\x05H\x02\x88\x01\x01\x42\r\n\x0b_max_tokensB\r\n\x0b_batch_sizeB\x10\n\x0e_rows_per_task\"[\n\x13SubmitTokensRequest\x12\x30\n\x04spec\x18\x01 \x01(\x0b\x32\".dragoman.activation.v1.TokensSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"J\n\x14SubmitTokensResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"e\n\x18SubmitActivationsRequest\x12\x35\n\x04spec\x18\x01 \x01(\x0b\x32\'.dragoman.activation.v1.ActivationsSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"O\n\x19SubmitActivationsResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"]\n\x14SubmitLatentsRequest\x12\x31\n\x04spec\x18\x01 \x01(\x0b\x32#.dragoman.activation.v1.LatentsSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"K\n\x15SubmitLatentsResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"]\n\x14SubmitEffectsRequest\x12\x31\n\x04spec\x18\x01 \x01(\x0b\x32#.dragoman.activation.v1.EffectsSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"K\n\x15SubmitEffectsResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"_\n\x15SubmitFidelityRequest\x12\x32\n\x04spec\x18\x01 \x01(\x0b\x32$.dragoman.activation.v1.FidelitySpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"L\n\x16SubmitFidelityResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08*\xdc\x01\n\x0eWeightsVariant\x12\x1f\n\x1bWEIGHTS_VARIANT_UNSPECIFIED\x10\x00\x12\x1b\n\x17WEIGHTS_VARIANT_TRAINED\x10\x01\x12)\n%WEIGHTS_VARIANT_RERANDOMIZED_INCL_EMB\x10\x02\x12)\n%WEIGHTS_VARIANT_RERANDOMIZED_EXCL_EMB\x10\x03\x12\x19\n\x15WEIGHTS_VARIANT_STEP0\x10\x04\x12\x1b\n\x17WEIGHTS_VARIANT_CONTROL\x10\x05*k\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x01\x12\x16\n\x12\x44\x41TA_TYPE_BFLOAT16\x10\x02\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\x03*N\n\x05Split\x12\x15\n\x11SPLIT_UNSPECIFIED\x10\x00\x12\r\n\tSPLIT_ALL\x10\x01\x12\x0f\n\x0bSPLIT_TRAIN\x10\x02\x12\x0e\n\nSPLIT_TEST\x10\x03*\x85\x01\n\nTextFormat\x12\x1b\n\x17TEXT_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10TEXT_FORMAT_AUTO\x10\x01\x12\x14\n\x10TEXT_FORMAT_TEXT\x10\x02\x12\x15\n\x11TEXT_FORMAT_JSONL\x10\x03\x12\x17\n\x13TEXT_FORMAT_PARQUET\x10\x04*c\n\x07Packing\x12\x17\n\x13PACKING_UNSPECIFIED\x10\x00\x12\x12\n\x0ePACKING_PACKED\x10\x01\x12\x14\n\x10PACKING_DOCUMENT\x10\x02\x12\x15\n\x11PACKING_TRUNCATED\x10\x03*i\n\tBosPolicy\x12\x1a\n\x16\x42OS_POLICY_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42OS_POLICY_AUTO\x10\x01\x12\x15\n\x11\x42OS_POLICY_ALWAYS\x10\x02\x12\x14\n\x10\x42OS_POLICY_NEVER\x10\x03*q\n\x0cIntervention\x12\x1c\n\x18INTERVENTION_UNSPECIFIED\x10\x00\x12\x14\n\x10INTERVENTION_ADD\x10\x01\x12\x16\n\x12INTERVENTION_CLAMP\x10\x02\x12\x15\n\x11INTERVENTION_ZERO\x10\x03*e\n\x0cPromptSource\x12\x1d\n\x19PROMPT_SOURCE_UNSPECIFIED\x10\x00\x12\x1c\n\x18PROMPT_SOURCE_ACTIVATING\x10\x01\x12\x18\n\x14PROMPT_SOURCE_RANDOM\x10\x02*l\n\x10SteeredPositions\x12!\n\x1dSTEERED_POSITIONS_UNSPECIFIED\x10\x00\x12\x1a\n\x16STEERED_POSITIONS_LAST\x10\x01\x12\x19\n\x15STEERED_POSITIONS_ALL\x10\x02\x32\xc5\x04\n\x11\x41\x63tivationService\x12i\n\x0cSubmitTokens\x12+.dragoman.activation.v1.SubmitTokensRequest\x1a,.dragoman.activation.v1.SubmitTokensResponse\x12x\n\x11SubmitActivations\x12\x30.dragoman.activation.v1.SubmitActivationsRequest\x1a\x31.dragoman.activation.v1.SubmitActivationsResponse\x12l\n\rSubmitLatents\x12,.dragoman.activation.v1.SubmitLatentsRequest\x1a-.dragoman.activation.v1.SubmitLatentsResponse\x12l\n\rSubmitEffects\x12,.dragoman.activation.v1.SubmitEffectsRequest\x1a-.dragoman.activation.v1.SubmitEffectsResponse\x12o\n\x0eSubmitFidelity\x12-.dragoman.activation.v1.SubmitFidelityRequest\x1a..dragoman.activation.v1.SubmitFidelityResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dragoman.activation.v1.activation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WEIGHTSVARIANT']._serialized_start=2027
-  _globals['_WEIGHTSVARIANT']._serialized_end=2148
-  _globals['_DATATYPE']._serialized_start=2150
-  _globals['_DATATYPE']._serialized_end=2257
-  _globals['_SPLIT']._serialized_start=2259
-  _globals['_SPLIT']._serialized_end=2337
-  _globals['_TEXTFORMAT']._serialized_start=2340
-  _globals['_TEXTFORMAT']._serialized_end=2473
-  _globals['_BOSPOLICY']._serialized_start=2475
-  _globals['_BOSPOLICY']._serialized_end=2580
+  _globals['_WEIGHTSVARIANT']._serialized_start=3943
+  _globals['_WEIGHTSVARIANT']._serialized_end=4163
+  _globals['_DATATYPE']._serialized_start=4165
+  _globals['_DATATYPE']._serialized_end=4272
+  _globals['_SPLIT']._serialized_start=4274
+  _globals['_SPLIT']._serialized_end=4352
+  _globals['_TEXTFORMAT']._serialized_start=4355
+  _globals['_TEXTFORMAT']._serialized_end=4488
+  _globals['_PACKING']._serialized_start=4490
+  _globals['_PACKING']._serialized_end=4589
+  _globals['_BOSPOLICY']._serialized_start=4591
+  _globals['_BOSPOLICY']._serialized_end=4696
+  _globals['_INTERVENTION']._serialized_start=4698
+  _globals['_INTERVENTION']._serialized_end=4811
+  _globals['_PROMPTSOURCE']._serialized_start=4813
+  _globals['_PROMPTSOURCE']._serialized_end=4914
+  _globals['_STEEREDPOSITIONS']._serialized_start=4916
+  _globals['_STEEREDPOSITIONS']._serialized_end=5024
   _globals['_MODELREF']._serialized_start=95
-  _globals['_MODELREF']._serialized_end=306
-  _globals['_TOKENSSPEC']._serialized_start=309
-  _globals['_TOKENSSPEC']._serialized_end=809
-  _globals['_ACTIVATIONSSPEC']._serialized_start=812
-  _globals['_ACTIVATIONSSPEC']._serialized_end=1138
-  _globals['_LATENTSSPEC']._serialized_start=1141
-  _globals['_LATENTSSPEC']._serialized_end=1500
-  _globals['_SUBMITTOKENSREQUEST']._serialized_start=1502
-  _globals['_SUBMITTOKENSREQUEST']._serialized_end=1593
-  _globals['_SUBMITTOKENSRESPONSE']._serialized_start=1595
-  _globals['_SUBMITTOKENSRESPONSE']._serialized_end=1669
-  _globals['_SUBMITACTIVATIONSREQUEST']._serialized_start=1671
-  _globals['_SUBMITACTIVATIONSREQUEST']._serialized_end=1772
-  _globals['_SUBMITACTIVATIONSRESPONSE']._serialized_start=1774
-  _globals['_SUBMITACTIVATIONSRESPONSE']._serialized_end=1853
-  _globals['_SUBMITLATENTSREQUEST']._serialized_start=1855
-  _globals['_SUBMITLATENTSREQUEST']._serialized_end=1948
-  _globals['_SUBMITLATENTSRESPONSE']._serialized_start=1950
-  _globals['_SUBMITLATENTSRESPONSE']._serialized_end=2025
-  _globals['_ACTIVATIONSERVICE']._serialized_start=2583
-  _globals['_ACTIVATIONSERVICE']._serialized_end=2941
+  _globals['_MODELREF']._serialized_end=411
+  _globals['_TOKENSSPEC']._serialized_start=414
+  _globals['_TOKENSSPEC']._serialized_end=1018
+  _globals['_ACTIVATIONSSPEC']._serialized_start=1021
+  _globals['_ACTIVATIONSSPEC']._serialized_end=1347
+  _globals['_LATENTSSPEC']._serialized_start=1350
+  _globals['_LATENTSSPEC']._serialized_end=1969
+  _globals['_LATENTCHOICE']._serialized_start=1971
+  _globals['_LATENTCHOICE']._serialized_end=2032
+  _globals['_EFFECTSSPEC']._serialized_start=2035
+  _globals['_EFFECTSSPEC']._serialized_end=2792
+  _globals['_FIDELITYSPEC']._serialized_start=2795
+  _globals['_FIDELITYSPEC']._serialized_end=3068
+  _globals['_SUBMITTOKENSREQUEST']._serialized_start=3070
+  _globals['_SUBMITTOKENSREQUEST']._serialized_end=3161
+  _globals['_SUBMITTOKENSRESPONSE']._serialized_start=3163
+  _globals['_SUBMITTOKENSRESPONSE']._serialized_end=3237
+  _globals['_SUBMITACTIVATIONSREQUEST']._serialized_start=3239
+  _globals['_SUBMITACTIVATIONSREQUEST']._serialized_end=3340
+  _globals['_SUBMITACTIVATIONSRESPONSE']._serialized_start=3342
+  _globals['_SUBMITACTIVATIONSRESPONSE']._serialized_end=3421
+  _globals['_SUBMITLATENTSREQUEST']._serialized_start=3423
+  _globals['_SUBMITLATENTSREQUEST']._serialized_end=3516
+  _globals['_SUBMITLATENTSRESPONSE']._serialized_start=3518
+  _globals['_SUBMITLATENTSRESPONSE']._serialized_end=3593
+  _globals['_SUBMITEFFECTSREQUEST']._serialized_start=3595
+  _globals['_SUBMITEFFECTSREQUEST']._serialized_end=3688
+  _globals['_SUBMITEFFECTSRESPONSE']._serialized_start=3690
+  _globals['_SUBMITEFFECTSRESPONSE']._serialized_end=3765
+  _globals['_SUBMITFIDELITYREQUEST']._serialized_start=3767
+  _globals['_SUBMITFIDELITYREQUEST']._serialized_end=3862
+  _globals['_SUBMITFIDELITYRESPONSE']._serialized_start=3864
+  _globals['_SUBMITFIDELITYRESPONSE']._serialized_end=3940
+  _globals['_ACTIVATIONSERVICE']._serialized_start=5027
+  _globals['_ACTIVATIONSERVICE']._serialized_end=5608
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ActivationServiceStub:
-    """Turns text into tokens, tokens into activations, and activations into latents.
+    """Turns text into tokens, tokens into activations, activations into latents, and shows what latents do to the model.
     """
 
     def __init__(self, channel):
@@ -50,10 +50,20 @@ class ActivationServiceStub:
                 request_serializer=dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitLatentsRequest.SerializeToString,
                 response_deserializer=dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitLatentsResponse.FromString,
                 _registered_method=True)
+        self.SubmitEffects = channel.unary_unary(
+                '/dragoman.activation.v1.ActivationService/SubmitEffects',
+                request_serializer=dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitEffectsRequest.SerializeToString,
+                response_deserializer=dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitEffectsResponse.FromString,
+                _registered_method=True)
+        self.SubmitFidelity = channel.unary_unary(
+                '/dragoman.activation.v1.ActivationService/SubmitFidelity',
+                request_serializer=dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitFidelityRequest.SerializeToString,
+                response_deserializer=dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitFidelityResponse.FromString,
+                _registered_method=True)
 
 
 class ActivationServiceServicer:
-    """Turns text into tokens, tokens into activations, and activations into latents.
+    """Turns text into tokens, tokens into activations, activations into latents, and shows what latents do to the model.
     """
 
     def SubmitTokens(self, request, context):
@@ -69,6 +79,18 @@ class ActivationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SubmitLatents(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitEffects(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitFidelity(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,6 +114,16 @@ def add_ActivationServiceServicer_to_server(servicer, server):
                     request_deserializer=dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitLatentsRequest.FromString,
                     response_serializer=dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitLatentsResponse.SerializeToString,
             ),
+            'SubmitEffects': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitEffects,
+                    request_deserializer=dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitEffectsRequest.FromString,
+                    response_serializer=dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitEffectsResponse.SerializeToString,
+            ),
+            'SubmitFidelity': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitFidelity,
+                    request_deserializer=dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitFidelityRequest.FromString,
+                    response_serializer=dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitFidelityResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'dragoman.activation.v1.ActivationService', rpc_method_handlers)
@@ -101,7 +133,7 @@ def add_ActivationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ActivationService:
-    """Turns text into tokens, tokens into activations, and activations into latents.
+    """Turns text into tokens, tokens into activations, activations into latents, and shows what latents do to the model.
     """
 
     @staticmethod
@@ -175,6 +207,60 @@ class ActivationService:
             '/dragoman.activation.v1.ActivationService/SubmitLatents',
             dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitLatentsRequest.SerializeToString,
             dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitLatentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitEffects(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dragoman.activation.v1.ActivationService/SubmitEffects',
+            dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitEffectsRequest.SerializeToString,
+            dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitEffectsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitFidelity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dragoman.activation.v1.ActivationService/SubmitFidelity',
+            dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitFidelityRequest.SerializeToString,
+            dragoman_dot_activation_dot_v1_dot_activation__pb2.SubmitFidelityResponse.FromString,
             options,
             channel_credentials,
             insecure,

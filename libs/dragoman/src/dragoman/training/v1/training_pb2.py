@@ -22,30 +22,35 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from dragoman.activation.v1 import activation_pb2 as dragoman_dot_activation_dot_v1_dot_activation__pb2
 from dragoman.job.v1 import job_pb2 as dragoman_dot_job_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#dragoman/training/v1/training.proto\x12\x14\x64ragoman.training.v1\x1a\x19\x64ragoman/job/v1/job.proto\"\xc2\x04\n\tCoderSpec\x12\x16\n\x0e\x61\x63tivations_id\x18\x01 \x01(\t\x12\x11\n\thookpoint\x18\x02 \x01(\t\x12\x38\n\x0c\x61rchitecture\x18\x03 \x01(\x0e\x32\".dragoman.training.v1.Architecture\x12\x12\n\x05\x64_sae\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x1d\n\x10\x65xpansion_factor\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x01k\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12\x1a\n\rlearning_rate\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12\x19\n\x0c\x62\x61tch_tokens\x18\x08 \x01(\x05H\x04\x88\x01\x01\x12\x13\n\x06\x65pochs\x18\t \x01(\x01H\x05\x88\x01\x01\x12\x19\n\x0cwarmup_steps\x18\n \x01(\x05H\x06\x88\x01\x01\x12\x1b\n\x0e\x64\x65\x63\x61y_fraction\x18\x0b \x01(\x01H\x07\x88\x01\x01\x12\x17\n\nauxk_alpha\x18\x0c \x01(\x01H\x08\x88\x01\x01\x12\x18\n\x0b\x64\x65\x61\x64_tokens\x18\r \x01(\x03H\t\x88\x01\x01\x12\x0c\n\x04seed\x18\x0e \x01(\x03\x12\x1d\n\x10\x63heckpoint_steps\x18\x0f \x01(\x05H\n\x88\x01\x01\x42\x08\n\x06_d_saeB\x13\n\x11_expansion_factorB\x04\n\x02_kB\x10\n\x0e_learning_rateB\x0f\n\r_batch_tokensB\t\n\x07_epochsB\x0f\n\r_warmup_stepsB\x11\n\x0f_decay_fractionB\r\n\x0b_auxk_alphaB\x0e\n\x0c_dead_tokensB\x13\n\x11_checkpoint_steps\"f\n\x0e\x45valuationSpec\x12\x10\n\x08\x63oder_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x63tivations_id\x18\x02 \x01(\t\x12\x19\n\x0c\x62\x61tch_tokens\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x0f\n\r_batch_tokens\"W\n\x12SubmitCoderRequest\x12-\n\x04spec\x18\x01 \x01(\x0b\x32\x1f.dragoman.training.v1.CoderSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"I\n\x13SubmitCoderResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"a\n\x17SubmitEvaluationRequest\x12\x32\n\x04spec\x18\x01 \x01(\x0b\x32$.dragoman.training.v1.EvaluationSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"N\n\x18SubmitEvaluationResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08*C\n\x0c\x41rchitecture\x12\x1c\n\x18\x41RCHITECTURE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41RCHITECTURE_TOPK\x10\x01\x32\xe8\x01\n\x0fTrainingService\x12\x62\n\x0bSubmitCoder\x12(.dragoman.training.v1.SubmitCoderRequest\x1a).dragoman.training.v1.SubmitCoderResponse\x12q\n\x10SubmitEvaluation\x12-.dragoman.training.v1.SubmitEvaluationRequest\x1a..dragoman.training.v1.SubmitEvaluationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#dragoman/training/v1/training.proto\x12\x14\x64ragoman.training.v1\x1a\'dragoman/activation/v1/activation.proto\x1a\x19\x64ragoman/job/v1/job.proto\"\xe9\x01\n\rImportedCoder\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x15\n\x08revision\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x31\n\x06layout\x18\x03 \x01(\x0e\x32!.dragoman.training.v1.CoderLayout\x12/\n\x05model\x18\x04 \x01(\x0b\x32 .dragoman.activation.v1.ModelRef\x12\x11\n\thookpoint\x18\x05 \x01(\t\x12\x18\n\x10output_hookpoint\x18\x06 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x07 \x01(\tB\x0b\n\t_revision\"\xf9\x04\n\tCoderSpec\x12\x16\n\x0e\x61\x63tivations_id\x18\x01 \x01(\t\x12\x11\n\thookpoint\x18\x02 \x01(\t\x12\x38\n\x0c\x61rchitecture\x18\x03 \x01(\x0e\x32\".dragoman.training.v1.Architecture\x12\x12\n\x05\x64_sae\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x1d\n\x10\x65xpansion_factor\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x01k\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12\x1a\n\rlearning_rate\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12\x19\n\x0c\x62\x61tch_tokens\x18\x08 \x01(\x05H\x04\x88\x01\x01\x12\x13\n\x06\x65pochs\x18\t \x01(\x01H\x05\x88\x01\x01\x12\x19\n\x0cwarmup_steps\x18\n \x01(\x05H\x06\x88\x01\x01\x12\x1b\n\x0e\x64\x65\x63\x61y_fraction\x18\x0b \x01(\x01H\x07\x88\x01\x01\x12\x17\n\nauxk_alpha\x18\x0c \x01(\x01H\x08\x88\x01\x01\x12\x18\n\x0b\x64\x65\x61\x64_tokens\x18\r \x01(\x03H\t\x88\x01\x01\x12\x0c\n\x04seed\x18\x0e \x01(\x03\x12\x1d\n\x10\x63heckpoint_steps\x18\x0f \x01(\x05H\n\x88\x01\x01\x12\x35\n\x08imported\x18\x10 \x01(\x0b\x32#.dragoman.training.v1.ImportedCoderB\x08\n\x06_d_saeB\x13\n\x11_expansion_factorB\x04\n\x02_kB\x10\n\x0e_learning_rateB\x0f\n\r_batch_tokensB\t\n\x07_epochsB\x0f\n\r_warmup_stepsB\x11\n\x0f_decay_fractionB\r\n\x0b_auxk_alphaB\x0e\n\x0c_dead_tokensB\x13\n\x11_checkpoint_steps\"f\n\x0e\x45valuationSpec\x12\x10\n\x08\x63oder_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x63tivations_id\x18\x02 \x01(\t\x12\x19\n\x0c\x62\x61tch_tokens\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x0f\n\r_batch_tokens\"W\n\x12SubmitCoderRequest\x12-\n\x04spec\x18\x01 \x01(\x0b\x32\x1f.dragoman.training.v1.CoderSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"I\n\x13SubmitCoderResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"a\n\x17SubmitEvaluationRequest\x12\x32\n\x04spec\x18\x01 \x01(\x0b\x32$.dragoman.training.v1.EvaluationSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"N\n\x18SubmitEvaluationResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08*C\n\x0c\x41rchitecture\x12\x1c\n\x18\x41RCHITECTURE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41RCHITECTURE_TOPK\x10\x01*w\n\x0b\x43oderLayout\x12\x1c\n\x18\x43ODER_LAYOUT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43ODER_LAYOUT_AUTO\x10\x01\x12\x19\n\x15\x43ODER_LAYOUT_SPARSIFY\x10\x02\x12\x18\n\x14\x43ODER_LAYOUT_SAELENS\x10\x03\x32\xe8\x01\n\x0fTrainingService\x12\x62\n\x0bSubmitCoder\x12(.dragoman.training.v1.SubmitCoderRequest\x1a).dragoman.training.v1.SubmitCoderResponse\x12q\n\x10SubmitEvaluation\x12-.dragoman.training.v1.SubmitEvaluationRequest\x1a..dragoman.training.v1.SubmitEvaluationResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dragoman.training.v1.training_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ARCHITECTURE']._serialized_start=1116
-  _globals['_ARCHITECTURE']._serialized_end=1183
-  _globals['_CODERSPEC']._serialized_start=89
-  _globals['_CODERSPEC']._serialized_end=667
-  _globals['_EVALUATIONSPEC']._serialized_start=669
-  _globals['_EVALUATIONSPEC']._serialized_end=771
-  _globals['_SUBMITCODERREQUEST']._serialized_start=773
-  _globals['_SUBMITCODERREQUEST']._serialized_end=860
-  _globals['_SUBMITCODERRESPONSE']._serialized_start=862
-  _globals['_SUBMITCODERRESPONSE']._serialized_end=935
-  _globals['_SUBMITEVALUATIONREQUEST']._serialized_start=937
-  _globals['_SUBMITEVALUATIONREQUEST']._serialized_end=1034
-  _globals['_SUBMITEVALUATIONRESPONSE']._serialized_start=1036
-  _globals['_SUBMITEVALUATIONRESPONSE']._serialized_end=1114
-  _globals['_TRAININGSERVICE']._serialized_start=1186
-  _globals['_TRAININGSERVICE']._serialized_end=1418
+  _globals['_ARCHITECTURE']._serialized_start=1448
+  _globals['_ARCHITECTURE']._serialized_end=1515
+  _globals['_CODERLAYOUT']._serialized_start=1517
+  _globals['_CODERLAYOUT']._serialized_end=1636
+  _globals['_IMPORTEDCODER']._serialized_start=130
+  _globals['_IMPORTEDCODER']._serialized_end=363
+  _globals['_CODERSPEC']._serialized_start=366
+  _globals['_CODERSPEC']._serialized_end=999
+  _globals['_EVALUATIONSPEC']._serialized_start=1001
+  _globals['_EVALUATIONSPEC']._serialized_end=1103
+  _globals['_SUBMITCODERREQUEST']._serialized_start=1105
+  _globals['_SUBMITCODERREQUEST']._serialized_end=1192
+  _globals['_SUBMITCODERRESPONSE']._serialized_start=1194
+  _globals['_SUBMITCODERRESPONSE']._serialized_end=1267
+  _globals['_SUBMITEVALUATIONREQUEST']._serialized_start=1269
+  _globals['_SUBMITEVALUATIONREQUEST']._serialized_end=1366
+  _globals['_SUBMITEVALUATIONRESPONSE']._serialized_start=1368
+  _globals['_SUBMITEVALUATIONRESPONSE']._serialized_end=1446
+  _globals['_TRAININGSERVICE']._serialized_start=1639
+  _globals['_TRAININGSERVICE']._serialized_end=1871
 # @@protoc_insertion_point(module_scope)
