@@ -12,7 +12,7 @@ import pytest
 from dragoman import telemetry
 from dragoman.errors import FailedPrecondition, InvalidSpec
 from dragoman.metrics import Metrics
-from dragoman.telemetry import configure_logging, register_secret, serve_metrics, task_logging
+from dragoman.telemetry import configure_logging, register_secret, serve_monitoring, task_logging
 
 _LOG = logging.getLogger("dragoman.test")
 
@@ -127,7 +127,7 @@ def test_metrics_of_a_worker_and_its_children_are_one(monkeypatch: pytest.Monkey
     child.s3_requests.labels("get").inc(10)
     worker.absorb(child.drain())
     port = _free_port()
-    stop = serve_metrics(port, metrics=worker)
+    stop = serve_monitoring(port, metrics=worker)
     try:
         lines = _scrape(port)
     finally:
@@ -151,10 +151,10 @@ def test_no_metric_has_a_label_of_many_values() -> None:
 
 def test_a_taken_metrics_port_is_named() -> None:
     port = _free_port()
-    stop = serve_metrics(port, metrics=Metrics())
+    stop = serve_monitoring(port, metrics=Metrics())
     try:
         with pytest.raises(FailedPrecondition, match=rf"metrics cannot be served on 127\.0\.0\.1:{port}"):
-            serve_metrics(port, metrics=Metrics())
+            serve_monitoring(port, metrics=Metrics())
     finally:
         stop()
 

@@ -132,6 +132,10 @@ class Bus:
         """True while the connection is up."""
         return self._nc is not None and self._nc.is_connected
 
+    def trouble(self) -> str:
+        """Returns why the bus cannot be used now, empty when it can."""
+        return "" if self.connected else f"no connection to NATS at {self.config.url}"
+
     @property
     def js(self) -> JetStreamContext:
         """The JetStream context; only after connect()."""

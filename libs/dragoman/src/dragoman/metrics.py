@@ -1,15 +1,12 @@
 """The shell's Prometheus metrics. Labels have few values by design: never a job, a user, a key or a model's text."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
-
-from dragoman.errors import FailedPrecondition
 
 _TASK_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 _WAIT_SECONDS = (0.1, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
@@ -98,35 +95,6 @@ class Metrics:
 
 
 METRICS = Metrics()
-
-
-def serve_metrics(port: int, address: str = "127.0.0.1", metrics: Metrics = METRICS) -> Callable[[], None]:
-    """Serves /metrics over HTTP from a thread; returns what stops it. Raises FailedPrecondition for a taken port."""
-    exported = CollectorRegistry()
-    exported.register(_Exported(metrics))
-    try:
-        server, thread = start_http_server(port, address, registry=exported)
-    except OSError as error:
-        raise FailedPrecondition(
-            f"metrics cannot be served on {address}:{port} ({error.strerror}); choose another port, or leave the "
-            "metrics address empty for none",
-            reason="PORT_TAKEN",
-        ) from error
-
-    def stop() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-    return stop
-
-
-class _Exported(Collector):
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterable[Metric]:
-        return self._metrics.collect()
 
 
 def _growing(families: Iterable[Metric]) -> Iterable[Sample]:

@@ -97,6 +97,14 @@ class S3:
                 time.sleep(pause)
         raise AssertionError("pauses never end")
 
+    def trouble(self) -> str:
+        """Returns why the bucket cannot be used now, empty when it can. Asks once, without patience."""
+        try:
+            there = _measured("probe", lambda: self.client.bucket_exists(self.bucket))
+        except (MinioException, HTTPError, OSError) as error:
+            return str(self._translate(error, "probe", self.bucket))
+        return "" if there else f"the object store at {self.where} has no bucket {self.bucket!r}"
+
     def _translate(self, error: Exception, operation: str, key: str) -> DragomanError | Exception:
         if isinstance(error, S3Error):
             return self._translate_answer(error, operation, key)

@@ -22,10 +22,12 @@ from dragoman.jobdesk import JobDesk
 from dragoman.jobindex import JobIndex
 from dragoman.kinds import AnyKind
 from dragoman.ledger import Ledger
-from dragoman.metrics import METRICS, serve_metrics
+from dragoman.metrics import METRICS
+from dragoman.monitoring import serve_monitoring
 from dragoman.planner import Planner
 from dragoman.settings import Settings
 from dragoman.store import Store
+from dragoman.vitals import Check, Vitals
 from dragoman.wakeup import mend_regularly, wake_on_events
 from dragoman.worker import Worker
 
@@ -55,6 +57,8 @@ class ServiceDefinition:
     """Full names of its gRPC services, for health and reflection."""
     capabilities: Callable[[], Sequence[Capability]] = lambda: ()
     software: Mapping[str, str] = field(default_factory=dict[str, str])
+    checks: Mapping[str, Check] = field(default_factory=dict[str, Check])
+    """What a worker needs beside NATS and the store, for readiness."""
     commands: Mapping[str, Callable[[Sequence[str]], int]] = field(
         default_factory=dict[str, Callable[[Sequence[str]], int]]
     )
@@ -105,10 +109,19 @@ class _Parts:
     index: JobIndex
 
 
-async def _assemble(definition: ServiceDefinition, settings: Settings) -> _Parts:
-    store = Store(settings.store)
+def _end(stop: asyncio.Event, vitals: Vitals) -> None:
+    vitals.stop()
+    stop.set()
+
+
+async def _beat(vitals: Vitals) -> None:
+    while True:
+        vitals.beat()
+        await asyncio.sleep(1)
+
+
+async def _assemble(definition: ServiceDefinition, settings: Settings, store: Store, bus: Bus) -> _Parts:
     await asyncio.to_thread(store.probe)
-    bus = Bus(settings.bus)
     await bus.connect()
     kinds = {kind.name: kind for kind in definition.build_kinds(store)}
     ledger = Ledger(bus)
@@ -117,14 +130,17 @@ async def _assemble(definition: ServiceDefinition, settings: Settings) -> _Parts
 
 
 async def _run(definition: ServiceDefinition, settings: Settings, serve: bool, work: bool) -> int:
+    store, bus = Store(settings.store), Bus(settings.bus)
+    vitals = Vitals({"nats": bus.trouble, "store": store.trouble, **(definition.checks if work else {})})
     if settings.metrics_address:
         host, _, port = settings.metrics_address.rpartition(":")
-        serve_metrics(int(port), host or "127.0.0.1")
-    parts = await _assemble(definition, settings)
+        serve_monitoring(int(port), host or "127.0.0.1", vitals)
+    beating = asyncio.create_task(_beat(vitals))
+    parts = await _assemble(definition, settings, store, bus)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
+        loop.add_signal_handler(name, _end, stop, vitals)
     roles: list[Coroutine[Any, Any, None]] = []
     if serve:
         roles.append(_serve(parts, stop))
@@ -134,9 +150,10 @@ async def _run(definition: ServiceDefinition, settings: Settings, serve: bool, w
     lost = asyncio.create_task(parts.bus.closed.wait())
     done, _ = await asyncio.wait({*tasks, lost}, return_when=asyncio.FIRST_COMPLETED)
     failed = lost in done or not stop.is_set()
-    stop.set()
+    _end(stop, vitals)
     results = await asyncio.gather(*tasks, return_exceptions=True)
     lost.cancel()
+    beating.cancel()
     await parts.bus.close()
     for result in results:
         if isinstance(result, BaseException):

@@ -51,6 +51,10 @@ class Store:
         """
         probe(self._s3, self.objects)
 
+    def trouble(self) -> str:
+        """Returns why the store cannot be used now, empty when it can. Asks once, without patience."""
+        return self._s3.trouble()
+
     # -------------------------------------------------------------- artifacts
 
     def put_part(self, artifact_id: str, part: Part, stage: int, task_index: int) -> PartInfo:

@@ -10,9 +10,10 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from dragoman.errors import InvalidSpec
-from dragoman.metrics import METRICS, Metrics, serve_metrics
+from dragoman.metrics import METRICS, Metrics
+from dragoman.monitoring import serve_monitoring
 
-__all__ = ["METRICS", "Metrics", "configure_logging", "register_secret", "serve_metrics", "task_logging"]
+__all__ = ["METRICS", "Metrics", "configure_logging", "register_secret", "serve_monitoring", "task_logging"]
 
 _JOB: ContextVar[str] = ContextVar("job_id", default="")
 _TASK: ContextVar[str] = ContextVar("task_id", default="")

@@ -1,10 +1,14 @@
 """Which ports the laptop stack uses: fixed offsets from one base, so that one flag moves them all."""
 
+import fcntl
 import os
 import random
 import socket
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
 
 from dragoman.errors import FailedPrecondition, InvalidSpec
 
@@ -44,11 +48,11 @@ class Ports:
 
     @classmethod
     def free(cls) -> "Ports":
-        """Returns a base all of whose ports are free now: for tests and for a second stack."""
+        """Returns a base all of whose ports are free, kept from other processes that ask here: for a second stack."""
         dice = random.Random(os.urandom(8))
         for _ in range(200):
             ports = cls(dice.randrange(12_000, 22_000, 50))  # twins stay below the ports that systems hand out
-            if not ports.taken(list(_OFFSETS)):
+            if _claim(ports.base) and not ports.taken(list(_OFFSETS)):
                 return ports
         raise FailedPrecondition("no 30 free ports found between 12000 and 22000", reason="PORT_TAKEN")
 
@@ -94,6 +98,24 @@ def require_free(ports: Ports, programs: list[str]) -> None:
             f"`--port-base N` or {BASE_VARIABLE}=N (now {ports.base}; each N takes N to N+23 and N+10002 to N+10006)",
             reason="PORT_TAKEN",
         )
+
+
+_CLAIMS: dict[int, IO[bytes]] = {}
+"""Bases that this process holds until it ends: between the choice of a port and its use others may ask for it too."""
+
+
+def _claim(base: int) -> bool:
+    """Takes a base for this process. False when another process has it."""
+    if base in _CLAIMS:
+        return True
+    file = (Path(tempfile.gettempdir()) / f"dragoman-ports-{os.getuid()}-{base}").open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return False
+    _CLAIMS[base] = file
+    return True
 
 
 def _program_of(name: str) -> str:
