@@ -1,6 +1,6 @@
 """The merging tasks of the `latents` kind: from entries by row to entries by latent. Imports no torch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ def invert(spec: LatentsSpec, context: Context) -> Iterator[Progress | Part]:
     first, end = (int(str(context.task.payload[key])) for key in ("first", "end"))
     rows = TokenRows(context.inputs["tokens"])
     files = [TensorFile(context.own, part.name) for part in context.parts[0]]
+    firsts = [int(str(part.metadata["first_row"])) for part in context.parts[0]]
     offsets = np.stack([f.read_rows("offsets", first, end + 1) for f in files])
     counts = np.diff(offsets, axis=1).sum(0)
     total, done = int(counts.sum()), 0
@@ -53,7 +54,7 @@ def invert(spec: LatentsSpec, context: Context) -> Iterator[Progress | Part]:
         pq.ParquetWriter(windows_path, _WINDOWS_SCHEMA) as writer,
     ):
         for low, high in latent_chunks(counts, _CHUNK_ENTRIES, _CHUNK_LATENTS):
-            merged = _read_merged(files, offsets[:, low : high + 1])
+            merged = _read_merged(files, firsts, offsets[:, low : high + 1], rows.ctx_len)
             stream.append(ENTRIES_TENSOR, merged.entries[:, :3].tobytes())
             statistics.append(latent_statistics(merged, rows.train_row_count))
             top, counted = top_windows(merged, spec.top_windows, spec.window_length, rows.train_row_count)
@@ -69,11 +70,15 @@ def invert(spec: LatentsSpec, context: Context) -> Iterator[Progress | Part]:
     yield Part(f"windows-{shard:05d}.parquet", path=windows_path, keep=False)
 
 
-def _read_merged(files: list[TensorFile], offsets: "np.ndarray[Any, Any]") -> TaskEntries:
-    parts = [
-        TaskEntries(of_part, file.read_rows("entries", int(of_part[0]), int(of_part[-1])))
-        for file, of_part in zip(files, offsets, strict=True)
-    ]
+def _read_merged(
+    files: list[TensorFile], firsts: Sequence[int], offsets: "np.ndarray[Any, Any]", ctx_len: int
+) -> TaskEntries:
+    parts: list[TaskEntries] = []
+    for file, first_row, of_part in zip(files, firsts, offsets, strict=True):
+        entries = file.read_rows("entries", int(of_part[0]), int(of_part[-1])).copy()
+        rows, positions = np.divmod(entries[:, 0], ctx_len)
+        columns = [rows + first_row, positions, entries[:, 1], entries[:, 2], entries[:, 4]]
+        parts.append(TaskEntries(of_part, np.stack(columns, 1).astype(np.int32)))
     return merge(parts)
 
 

@@ -8,14 +8,12 @@ import numpy as np
 from dragoman.artifacts import Artifact
 from dragoman.errors import UserTaskError
 from dragoman.kinds import Context, Part, Progress
-from jaxtyping import Int32
 from latent_cache.token_rows import TokenRows
-from latent_cache.windows import WindowGrid, find_runs
 from safetensors.numpy import save_file
 from sparse_coders import CONFIG_FILE, WEIGHTS_FILE, MalformedCoder, TopKCoder, UnsupportedCoder, load
 
 from activation.activations_run import batches
-from activation.core.entries import TaskEntries, batch_entries, sort_by_latent
+from activation.core.entries import EncodedEntries, FoundActivations, place_table
 from activation.models import LoadedModel
 from activation.spec import LatentsSpec
 
@@ -50,39 +48,24 @@ def encode(spec: LatentsSpec, context: Context, model: LoadedModel, slot: CoderS
     hookpoint = name if name.startswith(f"{prefix}.") else f"{prefix}.{name}"
     rows = TokenRows(context.inputs["tokens"])
     tokens, documents = rows.tokens(np.arange(first, end)), rows.documents(np.arange(first, end))
-    grid = WindowGrid.of([find_runs(documents, first, spec.window_length)], spec.window_length, rows.ctx_len, end)
     total, done = int((documents >= 0).sum()), 0
-    latents: list[Int32[np.ndarray, " n"]] = [np.empty(0, np.int32)]
-    entries: list[Int32[np.ndarray, "n 5"]] = [np.empty((0, 5), np.int32)]
+    found = FoundActivations()
     for batch in batches(model, [hookpoint], tokens, documents, first, spec.batch_size):
         acts, indices = coder.encode(batch.activations[hookpoint])
-        places = np.stack([batch.rows, batch.positions, batch.tokens, _starts(grid, batch.rows, batch.positions)], 1)
-        found = batch_entries(acts.float().cpu().numpy(), indices.cpu().numpy(), places)
-        latents.append(found[0])
-        entries.append(found[1])
+        places = (batch.rows - first) * rows.ctx_len + batch.positions
+        found.add(acts.float().cpu().numpy(), indices.cpu().numpy(), places)
         done += len(batch)
         yield Progress(done, total, "tokens", f"rows {first} to {end}")
-    ordered = sort_by_latent(np.concatenate(latents), np.concatenate(entries), coder.d_sae)
+    table = place_table(tokens, documents, spec.window_length)
+    ordered = found.by_latent(table, coder.d_sae)
     train_rows = max(0, min(end, rows.train_row_count) - first)
     train_tokens = int((documents[:train_rows] >= 0).sum())
-    counts = {"hookpoint": hookpoint, "train_token_count": train_tokens, "test_token_count": total - train_tokens}
-    yield _part(context, ordered, counts)
+    counts = {"train_token_count": train_tokens, "test_token_count": total - train_tokens}
+    yield _part(context, ordered, {"hookpoint": hookpoint, "first_row": first, **counts})
 
 
-def _starts(
-    grid: WindowGrid, rows: Int32[np.ndarray, " n"], positions: Int32[np.ndarray, " n"]
-) -> Int32[np.ndarray, " n"]:
-    """Returns where the window that holds each position starts, -1 where none does."""
-    windows = grid.locate(rows, positions)
-    starts = np.full(len(rows), -1, np.int32)
-    inside = windows >= 0
-    if inside.any():
-        starts[inside] = grid.places(windows[inside])[1]
-    return starts
-
-
-def _part(context: Context, ordered: TaskEntries, metadata: dict[str, Any]) -> Part:
+def _part(context: Context, ordered: EncodedEntries, metadata: dict[str, Any]) -> Part:
     name = f"encoded-{context.task.index:05d}.safetensors"
     path = context.scratch / name
     save_file({"offsets": ordered.offsets, "entries": ordered.entries}, path)
-    return Part(name, path=path, row_count=len(ordered.entries), metadata=metadata, keep=False)
+    return Part(name, path=path, row_count=len(ordered), metadata=metadata, keep=False)
