@@ -1,6 +1,7 @@
 """What the shell promises when processes die, messages double and things outside go away."""
 
 import concurrent.futures
+import signal
 import time
 import uuid
 from pathlib import Path
@@ -229,3 +230,17 @@ def test_the_state_of_nats_may_be_lost_altogether(tmp_path: Path) -> None:
         assert_whole(cluster, half.id, expected_lines("memory", 5, 12))
     finally:
         cluster.stop()
+
+
+def test_a_worker_for_once_does_what_is_queued_and_ends(cluster: Cluster, jobs: Jobs) -> None:
+    for name in ("worker-1", "worker-2"):
+        cluster.kill(name, signal.SIGTERM)
+    job = jobs.submit({"text": uuid.uuid4().hex, "task_count": 2, "steps": 2})
+    try:
+        once = cluster.processes[cluster.service("probe", "work", "--once", name="worker-once")]
+        assert once.wait(60) == 0, cluster.log("worker-once")[-2000:]
+        assert jobs.wait(job.id).state == SUCCEEDED
+    finally:
+        cluster.processes.pop("worker-once").kill()
+        for name in ("worker-1", "worker-2"):
+            cluster.start(name)

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc.aio
@@ -72,7 +72,11 @@ def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> in
         return definition.commands[arguments[0]](arguments[1:])
     parser = argparse.ArgumentParser(prog=f"python -m {definition.package}", description=__doc__)
     parser.add_argument("command", nargs="?", choices=["serve", "work", "tasks"], help="default: serve and work")
-    command: str | None = parser.parse_args(arguments).command
+    parser.add_argument("--once", action="store_true", help="work: end when nothing is queued")
+    options = parser.parse_args(arguments)
+    command: str | None = options.command
+    if options.once and command != "work":
+        parser.error("--once belongs to work")
     from dragoman.telemetry import configure_logging, register_secret
 
     try:
@@ -82,6 +86,7 @@ def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> in
             register_secret(secret)
         if command == "tasks":
             return _tasks(definition, settings)
+        settings = replace(settings, worker=replace(settings.worker, once=options.once))
         return asyncio.run(_run(definition, settings, serve=command != "work", work=command != "serve"))
     except DragomanError as error:
         _LOG.error("%s", error.message)
@@ -149,7 +154,7 @@ async def _run(definition: ServiceDefinition, settings: Settings, serve: bool, w
     tasks = [asyncio.create_task(role) for role in roles]
     lost = asyncio.create_task(parts.bus.closed.wait())
     done, _ = await asyncio.wait({*tasks, lost}, return_when=asyncio.FIRST_COMPLETED)
-    failed = lost in done or not stop.is_set()
+    failed = lost in done or not (stop.is_set() or settings.worker.once)
     _end(stop, vitals)
     results = await asyncio.gather(*tasks, return_exceptions=True)
     lost.cancel()

@@ -47,6 +47,8 @@ class WorkerConfig:
     """A task that gives no sign of life for so long is stopped."""
     drain: float = 10.0
     """On SIGTERM, how long a running task may go on before it is handed back."""
+    once: bool = False
+    """End when nothing is queued, instead of waiting for more."""
     machine_lock: Path | None = None
     """Lock file shared by the workers of one small machine, so that they compute one at a time."""
 
@@ -63,7 +65,7 @@ class Assignment:
 
 
 class Worker:
-    """Does the tasks of one service until it is told to stop."""
+    """Does the tasks of one service until it is told to stop, or nothing is queued and `once` is set."""
 
     def __init__(
         self,
@@ -90,7 +92,7 @@ class Worker:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Works until stop() was called and every slot has settled its task."""
+        """Works until stop() was called, or with `once` nothing is queued, and every slot has settled its task."""
         slots = [asyncio.create_task(self._slot(n)) for n in range(self._config.slots)]
         try:
             await asyncio.gather(*slots)
@@ -107,6 +109,8 @@ class Worker:
                 message = await self._fetch(consumer)
                 if message is not None:
                     await self._handle_safely(message, child, owner)
+                elif self._config.once:
+                    return
         finally:
             await child.kill()
 
