@@ -376,7 +376,7 @@ def test_a_coder_of_another_width_is_refused(
 ) -> None:
     wide = _coder_artifact(activations, tmp_path / "coder", d_model=40)
     error = _refusal(kinds["latents"], _latents(tokens, wide, llama), {"tokens": _info(tokens), "coder": _info(wide)})
-    assert "the coder takes vectors of 40, model.layers.1 of LlamaForCausalLM gives 32" in error.message
+    assert "the coder takes vectors of 40, model.layers.1 of LlamaForCausalLM has 32" in error.message
 
 
 def test_a_window_longer_than_a_row_is_refused(

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from activation.core.control import Occurrences
 from activation.core.forward import run_batches
 from activation.core.hooks import Capture
 from activation.core.names import full_name
@@ -106,7 +107,7 @@ def test_batches_hold_the_counted_positions_only() -> None:
     documents[:, 0] = -1
     documents[4, 5:] = -1
     with Capture(model.model, ["layers.1"]) as capture:
-        batches = list(run_batches(capture, tokens, documents, 100, 2, torch.device("cpu")))
+        batches = list(run_batches(capture, tokens, documents, 100, 2, torch.device("cpu"), Occurrences(None)))
         dense = capture.run(torch.from_numpy(tokens).long())["layers.1"].numpy()
     rows = np.concatenate([b.rows for b in batches])
     positions = np.concatenate([b.positions for b in batches])
@@ -123,4 +124,4 @@ def test_activations_that_are_not_finite_stop_the_task_and_name_the_row() -> Non
     tokens = np.full((4, 8), 5, np.int32)
     tokens[2, 6] = 77
     with Capture(model.model, ["layers.0"]) as capture, pytest.raises(UserTaskError, match="first in row 42"):
-        list(run_batches(capture, tokens, np.zeros((4, 8), np.int32), 40, 2, torch.device("cpu")))
+        list(run_batches(capture, tokens, np.zeros((4, 8), np.int32), 40, 2, torch.device("cpu"), Occurrences(None)))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from activation.core.rerandomize import mean_and_variance, rerandomize_including_embeddings
+from activation.core.rerandomize import mean_and_variance, rerandomize
 from torch import nn
 
 from tests.unit.activation.tiny import CONFIGS, tiny_model
@@ -22,7 +22,7 @@ def _shifted(name: str) -> nn.Module:
 def test_mean_and_variance_of_each_tensor_are_kept_within_sampling_error(name: str) -> None:
     model = _shifted(name)
     before = {n: p.detach().clone().double() for n, p in model.named_parameters()}
-    rerandomize_including_embeddings(model, 7)
+    rerandomize(model, 7)
     for tensor, parameter in model.named_parameters():
         old, new = before[tensor], parameter.detach().double()
         n = old.numel()
@@ -34,13 +34,13 @@ def test_mean_and_variance_of_each_tensor_are_kept_within_sampling_error(name: s
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
     first, again, other = _shifted("llama"), _shifted("llama"), _shifted("llama")
-    rerandomize_including_embeddings(first, 1)
+    rerandomize(first, 1)
     torch.manual_seed(99)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    rerandomize_including_embeddings(again, 1)
+    rerandomize(again, 1)
     torch.set_num_threads(threads)
-    rerandomize_including_embeddings(other, 2)
+    rerandomize(other, 2)
     for a, b, c in zip(first.parameters(), again.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
         assert not torch.equal(a, c)
@@ -56,8 +56,8 @@ def test_a_tensor_does_not_depend_on_the_others() -> None:
                 self.register_parameter(name, nn.Parameter(torch.arange(12.0)))
 
     one, two = Two(["b"]), Two(["a", "b"])
-    rerandomize_including_embeddings(one, 5)
-    rerandomize_including_embeddings(two, 5)
+    rerandomize(one, 5)
+    rerandomize(two, 5)
     assert torch.equal(one.get_parameter("b"), two.get_parameter("b"))
     assert not torch.equal(two.get_parameter("a"), two.get_parameter("b"))
 
@@ -66,7 +66,7 @@ def test_tied_embeddings_stay_tied_and_buffers_stay() -> None:
     model = tiny_model("llama")
     buffers = {n: b.clone() for n, b in model.named_buffers()}
     before = model.get_input_embeddings().weight.detach().clone()
-    rerandomize_including_embeddings(model, 0)
+    rerandomize(model, 0)
     assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
     assert not torch.equal(before, model.get_input_embeddings().weight)
     assert buffers, "the model has buffers to compare"
@@ -75,7 +75,7 @@ def test_tied_embeddings_stay_tied_and_buffers_stay() -> None:
 
 def test_constant_tensors_stay() -> None:
     model = tiny_model("llama")
-    rerandomize_including_embeddings(model, 0)
+    rerandomize(model, 0)
     assert torch.equal(model.model.norm.weight, torch.ones(32))
 
 

@@ -35,9 +35,16 @@ def _describe(arguments: Sequence[str]) -> int:
 
 def _capabilities() -> Sequence[Capability]:
     gguf = find_spec("gguf") is not None
+    trust = Config.from_env(os.environ).trust_remote_code
     return (
         Capability("gguf", gguf, "GGUF files are dequantised once a host" if gguf else "install the package gguf"),
-        Capability("trust_remote_code", False, "code that comes with a model is never run"),
+        Capability(
+            "trust_remote_code",
+            trust,
+            "code that comes with a model is run where a spec asks for it"
+            if trust
+            else "code that comes with a model is not run; the operator may set ACTIVATION_TRUST_REMOTE_CODE=1",
+        ),
     )
 
 

@@ -59,9 +59,9 @@ def batches(
     Raises UserTaskError for a hookpoint that has no vector per token.
     """
     inner = {model.inner(name): name for name in hookpoints}
-    with Capture(model.base, list(inner)) as capture:
+    with Capture(model.base, list(inner)) as capture, model.occurrences() as occurrences:
         try:
-            for batch in run_batches(capture, tokens, documents, first_row, batch_size, model.device):
+            for batch in run_batches(capture, tokens, documents, first_row, batch_size, model.device, occurrences):
                 named = {inner[name]: values for name, values in batch.activations.items()}
                 yield Batch(batch.rows, batch.positions, batch.tokens, named)
         except ValueError as error:

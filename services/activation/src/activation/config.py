@@ -7,6 +7,8 @@ from pathlib import Path
 
 from dragoman.errors import FailedPrecondition
 
+from activation.memory import GIB
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -18,6 +20,13 @@ class Config:
     """ACTIVATION_TORCH_THREADS: threads of one worker. Default all cores."""
     device: str
     """ACTIVATION_DEVICE: "auto" (cuda where there is one), "cpu" or "cuda". Default auto."""
+    trust_remote_code: bool = False
+    """ACTIVATION_TRUST_REMOTE_CODE: "1" runs code that comes with a model, where a spec asks for it. Default 0."""
+    worker_memory_bytes: int | None = None
+    """ACTIVATION_WORKER_MEMORY_GIB: host memory of the largest worker; larger models are refused at submit.
+
+    Default: what this process may use. A worker checks again by what it has.
+    """
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
@@ -30,4 +39,10 @@ class Config:
         device = environ.get("ACTIVATION_DEVICE") or "auto"
         if device not in {"auto", "cpu", "cuda"}:
             raise FailedPrecondition(f"ACTIVATION_DEVICE is {device!r}; expected auto, cpu or cuda")
-        return cls(cache, int(threads), device)
+        trust = environ.get("ACTIVATION_TRUST_REMOTE_CODE") or "0"
+        if trust not in {"0", "1"}:
+            raise FailedPrecondition(f"ACTIVATION_TRUST_REMOTE_CODE is {trust!r}; expected 0 or 1")
+        memory = environ.get("ACTIVATION_WORKER_MEMORY_GIB") or ""
+        if memory and (not memory.isdecimal() or int(memory) < 1):
+            raise FailedPrecondition(f"ACTIVATION_WORKER_MEMORY_GIB is {memory!r}; expected a whole number from 1")
+        return cls(cache, int(threads), device, trust == "1", int(memory) * GIB if memory else None)

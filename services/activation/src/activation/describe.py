@@ -1,4 +1,4 @@
-"""The child that describes a model or a tokenizer: `python -m activation describe model|tokenizer PATH [FOLDER]`.
+"""The child that describes models (`python -m activation describe model PATH [--trust-remote-code]`) and tokenizers.
 
 Says one line of JSON: the description, or `error` and `reason`. Imports torch and transformers; loads no weights.
 """
@@ -6,12 +6,14 @@ Says one line of JSON: the description, or `error` and `reason`. Imports torch a
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from activation import gguf_header
-from activation.core.hooks import first_tensor
+from activation.core.hooks import first_tensor, input_tensor
+from activation.core.names import INPUT
+from activation.locations import CONFIG_FILE
 
 _PROBE = (2, 8)
 """Batch and tokens of the pass that measures widths."""
@@ -29,7 +31,10 @@ def main(arguments: Sequence[str]) -> int:
     """Describes what the arguments name, on standard output."""
     what, path, *rest = arguments
     try:
-        said = describe_model(Path(path)) if what == "model" else describe_tokenizer(Path(path), Path(rest[0]))
+        if what == "model":
+            said = describe_model(Path(path), trust_remote_code="--trust-remote-code" in rest)
+        else:
+            said = describe_tokenizer(Path(path), Path(rest[0]))
     except Refused as error:
         said = {"error": str(error), "reason": error.reason}
     sys.stdout.write(f"\n{json.dumps(said)}\n")
@@ -43,18 +48,30 @@ def source_arguments(path: Path) -> dict[str, Any]:
     return {"pretrained_model_name_or_path": str(path)}
 
 
-def describe_model(path: Path) -> dict[str, Any]:
+def describe_model(path: Path, *, trust_remote_code: bool = False) -> dict[str, Any]:
     """Returns the fields of ModelDescription. Raises Refused when transformers cannot run it."""
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(**source_arguments(path), trust_remote_code=False)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+        if trust_remote_code:
+            _check_code_is_beside(path)
+        config = AutoConfig.from_pretrained(**source_arguments(path), trust_remote_code=trust_remote_code)
+    except (ValueError, OSError, KeyError, TypeError, ImportError) as error:
         raise Refused(f"its configuration cannot be used: {error}", "MODEL_UNSUPPORTED") from error
-    return describe_config(config)
+    return describe_config(config, trust_remote_code=trust_remote_code)
 
 
-def describe_config(config: Any) -> dict[str, Any]:
+def _check_code_is_beside(path: Path) -> None:
+    """Raises Refused for code of another repository: no commit and no sum would say which code that is."""
+    config = json.loads((path / CONFIG_FILE).read_bytes()) if path.is_dir() else {}
+    elsewhere = [name for name in config.get("auto_map", {}).values() if "--" in str(name)]
+    if elsewhere:
+        raise Refused(
+            f"its code is in another repository ({elsewhere[0]}); copy it beside config.json", "CODE_ELSEWHERE"
+        )
+
+
+def describe_config(config: Any, *, trust_remote_code: bool = False) -> dict[str, Any]:
     """Returns the fields of ModelDescription, by a pass with tensors that have shapes but no values."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -62,42 +79,56 @@ def describe_config(config: Any) -> dict[str, Any]:
 
     with FakeTensorMode(allow_non_fake_inputs=True):
         try:
-            model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
-        except ValueError as error:
+            model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        except (ValueError, ImportError) as error:
             raise Refused(
                 f"it is no causal language model that transformers runs: {error}", "MODEL_UNSUPPORTED"
             ) from error
         model.eval()
         base = model.base_model
-        widths = _measured(model, base, torch.zeros(_PROBE, dtype=torch.long))
+        prefix = next(name for name, module in model.named_modules() if module is base)
+        widths = _measured(base, prefix, torch.zeros(_PROBE, dtype=torch.long))
     return {
         "architecture": type(model).__name__,
-        "base_prefix": model.base_model_prefix,
+        "base_prefix": prefix,
         "vocab_size": int(base.get_input_embeddings().weight.shape[0]),
         "context_length": getattr(config.get_text_config(), "max_position_embeddings", None),
+        "parameters": {name: list(parameter.shape) for name, parameter in model.named_parameters()},
         "widths": widths,
     }
 
 
-def _measured(model: Any, base: Any, input_ids: Any) -> dict[str, int | None]:
-    """Returns the width of each module's output, of those called once with one vector per token."""
-    names = {module: name for name, module in model.named_modules() if name.startswith(f"{model.base_model_prefix}.")}
-    found: dict[str, int] = {}
+def _measured(base: Any, prefix: str, input_ids: Any) -> dict[str, int | None]:
+    """Returns the widths of hookpoints: of modules called once, where each token has one vector."""
+    modules = {f"{prefix}.{name}" if prefix else name: module for name, module in base.named_modules() if name}
+    found: dict[str, int | None] = {}
     calls: Counter[str] = Counter()
-
-    def hook(module: Any, args: Any, output: Any) -> None:
-        calls[names[module]] += 1
-        tensor = first_tensor(output, *_PROBE)
-        if tensor is not None:
-            found[names[module]] = int(tensor.shape[-1])
-
-    for module in names:
-        module.register_forward_hook(hook)
+    for name, module in modules.items():
+        _measure(name, module, modules, found, calls)
     try:
         base(input_ids=input_ids)
     except Exception:  # noqa: BLE001  whatever a model does with values that are not there: then names are all we know
-        return dict.fromkeys(names.values())
-    return {name: found[name] for name in names.values() if name in found and calls[name] == 1}
+        return {hookpoint: None for name in modules for hookpoint in (name, f"{name}{INPUT}")}
+    order = [hookpoint for name in modules if calls[name] == 1 for hookpoint in (name, f"{name}{INPUT}")]
+    return {hookpoint: found[hookpoint] for hookpoint in order if hookpoint in found}
+
+
+def _measure(
+    name: str, module: Any, modules: Mapping[str, Any], found: dict[str, int | None], calls: Counter[str]
+) -> None:
+    """Hooks a module: notes the widths of what it reads and gives, and that it is called."""
+
+    def note(hookpoint: str, tensor: Any) -> None:
+        if tensor is not None:
+            found[hookpoint] = int(tensor.shape[-1])
+
+    def before(module: Any, args: Any, kwargs: Any) -> None:
+        calls[name] += 1
+        if f"{name}{INPUT}" not in modules:
+            note(f"{name}{INPUT}", input_tensor(args, kwargs, *_PROBE))
+
+    module.register_forward_pre_hook(before, with_kwargs=True)
+    module.register_forward_hook(lambda module, args, output: note(name, first_tensor(output, *_PROBE)))
 
 
 def describe_tokenizer(path: Path, folder: Path) -> dict[str, Any]:

@@ -9,18 +9,19 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from dragoman.errors import InvalidSpec, Unavailable
 from dragoman.nearest import nearest
 
-from activation.core.names import full_name
+from activation.core.names import INPUT, full_name
 from activation.fingerprints import JsonCache
-from activation.locations import MODEL, TOKENIZER, FileSet, Located, Locations, made_once
+from activation.locations import MODEL, MODEL_WITH_CODE, TOKENIZER, FileSet, Located, Locations, made_once
 
 _PATIENCE_S = 300
-_VERSION = "1"
+_VERSION = "2"
 """Of what the child says; part of the keys under which it is remembered."""
 
 
@@ -30,22 +31,35 @@ class ModelDescription:
 
     architecture: str
     base_prefix: str
-    """Path of the base model, as in "model.layers.9"."""
+    """Path of the base model, as in "model.layers.9"; "" where the model is its own base."""
     vocab_size: int
     context_length: int | None
     """None: unlimited, or not known."""
+    parameters: Mapping[str, Sequence[int]]
+    """Shapes by name; tied ones once."""
     widths: Mapping[str, int | None]
-    """Module path to the width of its output; None where that shows only when the model runs."""
+    """Hookpoint to its width: module paths for outputs, with ".input" for inputs.
+
+    None where that shows only when the model runs.
+    """
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers in all parameters; tied ones count once."""
+        return sum(prod(shape) for shape in self.parameters.values())
 
     def hookpoint(self, name: str, field_name: str) -> str:
         """Returns the full path of a hookpoint. Raises InvalidSpec with the nearest real names."""
         found = full_name(name, self.widths, self.base_prefix)
         if found is not None:
             return found
-        short = [n.removeprefix(f"{self.base_prefix}.") for n in self.widths]
-        alike = nearest(name, [*short, *self.widths], count=4) or short[:4]
+        # Outputs for one who asks for an output, inputs for one who asks for an input.
+        full = [n for n in self.widths if n.endswith(INPUT) == name.endswith(INPUT)]
+        short = [n.removeprefix(f"{self.base_prefix}.") for n in full]
+        alike = nearest(name, [*short, *full], count=4) or short[:4]
         raise InvalidSpec(
-            f"{self.architecture} has no hookpoint {name!r}; the nearest are {', '.join(alike)}",
+            f"{self.architecture} has no hookpoint {name!r}; the nearest are {', '.join(alike)} "
+            f"(a module's path is its output, with {INPUT!r} its input)",
             field=field_name,
             reason="HOOKPOINT_NOT_FOUND",
         )
@@ -74,12 +88,16 @@ class Descriptions:
         self._json = JsonCache(cache / "descriptions")
         self._locations = locations
 
-    def model(self, located: Located, field_name: str) -> ModelDescription:
-        """Returns a model's description. Raises InvalidSpec for `field_name` when it cannot be run."""
+    def model(self, located: Located, field_name: str, files: FileSet = MODEL) -> ModelDescription:
+        """Returns a model's description. Raises InvalidSpec for `field_name` when it cannot be run.
+
+        `files`: MODEL_WITH_CODE lets the code beside the model run.
+        """
         known = self._json.get("model", _VERSION, located.fingerprint)
         if known is None:
-            path = self._locations.fetch(located, MODEL, config_only=True)
-            known = _ask(["describe", "model", str(path)], field_name, located.source)
+            path = self._locations.fetch(located, files, config_only=True)
+            code = ["--trust-remote-code"] if files is MODEL_WITH_CODE else []
+            known = _ask(["describe", "model", str(path), *code], field_name, located.source)
             self._json.put(known, "model", _VERSION, located.fingerprint)
         return ModelDescription(**known)
 

@@ -10,6 +10,7 @@ from activation.config import Config
 from activation.description import Descriptions
 from activation.latents_kind import LatentsKind
 from activation.locations import Locations
+from activation.memory import host_memory_bytes
 from activation.model_refs import ModelRefs
 from activation.spec import ModelRef
 from activation.tokens_kind import TokensKind
@@ -23,7 +24,12 @@ def build(config: Config, store: Store | None) -> list[AnyKind]:
     """Returns `tokens`, `activations` and `latents`. Without a store, s3:// sources are refused."""
     locations = Locations(config.cache, store)
     descriptions = Descriptions(config.cache, locations)
-    models = ModelRefs(locations, descriptions)
+    models = ModelRefs(
+        locations,
+        descriptions,
+        trust_remote_code=config.trust_remote_code,
+        memory_bytes=config.worker_memory_bytes or host_memory_bytes(),
+    )
     compute = _Compute(config, locations)
     return [
         TokensKind(config.cache, store, locations, descriptions),
@@ -46,7 +52,13 @@ class _Compute:
             from activation.models import ModelSlot
 
             config = self._config
-            self._models = ModelSlot(self._locations, config.cache, config.device, config.torch_threads)
+            self._models = ModelSlot(
+                self._locations,
+                config.cache,
+                config.device,
+                config.torch_threads,
+                trust_remote_code=config.trust_remote_code,
+            )
         return self._models.get(ref)
 
     def coder(self) -> "CoderSlot":

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -40,6 +40,8 @@ class FileSet:
     """What to say when one does not."""
     companions: Sequence[str] = ()
     """Fetched too, but no part of the fingerprint."""
+    shape: Sequence[str] = (CONFIG_FILE,)
+    """What is fetched to describe it without its weights."""
 
 
 MODEL = FileSet(
@@ -49,6 +51,8 @@ MODEL = FileSet(
     "a model is a folder with config.json and .safetensors weights as `save_pretrained` writes it, or a .gguf file "
     "(.bin and .pt files are pickles and are not loaded)",
 )
+MODEL_WITH_CODE = replace(MODEL, patterns=(*MODEL.patterns, "*.py"), shape=(CONFIG_FILE, "*.py"))
+"""A model that may run the code beside it: then the code decides what it computes."""
 TOKENIZER = FileSet(
     "tokenizer",
     (
@@ -85,7 +89,7 @@ class Locations:
 
     def locate(self, source: str, revision: str | None, files: FileSet, field_name: str) -> Located:
         """Returns where a source is. Raises InvalidSpec for `field_name`, or Unavailable when the hub is away."""
-        if _is_hub_id(source):
+        if is_hub_id(source):
             hub = Hub(field_name)
             commit = hub.commit(source, revision)
             sums = hub.sums(source, commit, files.patterns)
@@ -98,11 +102,11 @@ class Locations:
         return Located(source, None, combined(sums.items()))
 
     def fetch(self, located: Located, files: FileSet, *, config_only: bool = False) -> Path:
-        """Returns a local folder, or GGUF file, with the files (or only with config.json).
+        """Returns a local folder, or GGUF file, with the files (or only with those that tell its shape).
 
         Raises UserTaskError when the bytes are not those of the fingerprint any more.
         """
-        patterns = [CONFIG_FILE] if config_only else [*files.patterns, *files.companions]
+        patterns = files.shape if config_only else [*files.patterns, *files.companions]
         if located.revision is not None:
             path = self._snapshot(located, located.revision, files, patterns, config_only)
         elif located.source.startswith(S3):
@@ -142,7 +146,9 @@ class Locations:
         known = hub.known(located.source, commit, patterns)
         if known is not None:
             complete = (
-                (known / CONFIG_FILE).is_file() if config_only else self._sum(known, files) == located.fingerprint
+                all(any(known.glob(pattern)) for pattern in files.shape)
+                if config_only
+                else self._sum(known, files) == located.fingerprint
             )
             if complete:
                 return known
@@ -186,7 +192,8 @@ def _wanted(name: str, patterns: Sequence[str]) -> bool:
     return "/" not in name and any(fnmatch(name, pattern) for pattern in patterns)
 
 
-def _is_hub_id(source: str) -> bool:
+def is_hub_id(source: str) -> bool:
+    """True for a source that can only be a name on the hub: nothing of that name is on this machine."""
     return bool(_HUB_ID.match(source)) and not source.endswith(".gguf") and not Path(source).expanduser().exists()
 
 

@@ -42,7 +42,9 @@ class ModelRef(Spec):
     @model_validator(mode="after")
     def _initial_weights_are_of_step0(self) -> Self:
         if self.initial_weights and self.weights != "step0":
-            raise ValueError(f"initial_weights is given, but weights is {self.weights!r}; it means something for 'step0'")
+            raise ValueError(
+                f"initial_weights is given, but weights is {self.weights!r}; it means something for 'step0'"
+            )
         return self
 
 
@@ -158,7 +160,9 @@ class EffectsSpec(Spec):
         if self.strengths and self.kl_targets:
             raise ValueError("strengths and kl_targets are both given; a strength is either given or searched for")
         if self.intervention == "zero" and (self.strengths or self.kl_targets):
-            raise ValueError("intervention 'zero' sets the activation to 0 and has no strength; leave strengths and kl_targets out")
+            raise ValueError(
+                "intervention 'zero' sets the activation to 0 and has no strength; leave strengths and kl_targets out"
+            )
         return self
 
 

@@ -9,6 +9,7 @@ from dragoman.errors import UserTaskError
 from jaxtyping import Float, Int32
 from torch import Tensor
 
+from activation.core.control import Occurrences
 from activation.core.hooks import Capture
 
 
@@ -33,16 +34,18 @@ def run_batches(
     first_row: int,
     batch_size: int,
     device: torch.device,
+    occurrences: Occurrences,
 ) -> Iterator[Batch]:
     """Runs rows through a model, at most `batch_size` at a time, BOS and padding included, and drops those after.
 
-    A row is padded at its end only, and attention is causal, so padding needs no mask. Raises UserTaskError when an
-    activation is not finite.
+    A row is padded at its end only, and nothing that a causal model does reaches back, so padding needs no mask.
+    Raises UserTaskError when an activation is not finite.
     """
     for at in range(0, len(tokens), batch_size):
         chunk = tokens[at : at + batch_size]
         places = np.nonzero(documents[at : at + batch_size] >= 0)
         index = torch.from_numpy(places[0] * chunk.shape[1] + places[1]).to(device)
+        occurrences.place(range(first_row + at, first_row + at + len(chunk)))
         outputs = capture.run(torch.from_numpy(chunk.astype(np.int64)).to(device))
         rows = (places[0] + (first_row + at)).astype(np.int32)
         activations = {name: output.flatten(0, 1)[index] for name, output in outputs.items()}
