@@ -14,6 +14,9 @@ _TILE_BYTES = 16 * 2**20
 """Pre-activations that exist at a time on a CPU: a tile that stays near the cache, and never n x d_sae."""
 _CUDA_TILE_BYTES = 2**30
 _ROW_MULTIPLE = 64
+_ENCODED_ROWS = 256
+"""Least height of a tile when encoding: a lower one reads all of W_enc too often. At d_sae 36,864 and d_model 576 a
+token takes 399 us in tiles of 64 rows, 306 in tiles of 256, 289 in one tile of 2,048 (2 CPU threads)."""
 
 
 class TopK(NamedTuple):
@@ -84,7 +87,7 @@ class TopKCoder(nn.Module):
         n = len(centred)
         acts = torch.empty(n, self.k, dtype=self.dtype, device=self.device)
         indices = torch.empty(n, self.k, dtype=torch.int64, device=self.device)
-        height = tile_height(self.d_sae, self.device)
+        height = max(tile_height(self.d_sae, self.device), _ENCODED_ROWS)
         for start in range(0, n, height):
             tile = centred[start : start + height]
             rows = len(tile)
