@@ -213,7 +213,7 @@ def check_task_count(row_count: int, rows_per_task: int, split: str) -> None:
         )
 
 
-def check_coder(coder: InputInfo, ref: ModelRef, model: ModelDescription) -> None:
+def check_coder(coder: InputInfo, ref: ModelRef, model: ModelDescription, field_name: str = "coder_id") -> None:
     """Raises InvalidSpec that says what differs, when a coder was made for another model or another width.
 
     An autoencoder reads and gives one hookpoint; a transcoder reads one and gives another.
@@ -225,21 +225,21 @@ def check_coder(coder: InputInfo, ref: ModelRef, model: ModelDescription) -> Non
     gives = str(statistics.get("output_hookpoint") or reads)
     d_model = int(statistics["d_model"])
     d_out = int(statistics.get("d_out") or d_model)
-    violations = _wrong_width(model, reads, "takes", d_model)
+    violations = _wrong_width(model, reads, "takes", d_model, field_name)
     if (gives, d_out) != (reads, d_model):
-        violations.extend(_wrong_width(model, gives, "gives", d_out))
+        violations.extend(_wrong_width(model, gives, "gives", d_out, field_name))
     violations.extend(_differences(statistics.get("model") or {}, ref))
     if violations:
         raise InvalidSpec(violations, reason="CODER_MISMATCH")
 
 
-def _wrong_width(model: ModelDescription, name: str, verb: str, expected: int) -> list[Violation]:
-    hookpoint = model.hookpoint(name, "coder_id")
+def _wrong_width(model: ModelDescription, name: str, verb: str, expected: int, field_name: str) -> list[Violation]:
+    hookpoint = model.hookpoint(name, field_name)
     width = model.widths[hookpoint]
     if width is None or width == expected:
         return []
     said = f"the coder {verb} vectors of {expected}, {hookpoint} of {model.architecture} has {width}"
-    return [Violation("coder_id", said)]
+    return [Violation(field_name, said)]
 
 
 def _differences(trained_on: Mapping[str, Any], ref: ModelRef) -> list[Violation]:
