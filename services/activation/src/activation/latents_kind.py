@@ -1,5 +1,6 @@
 """The `latents` kind: token rows through a model and a coder to the inverted layout of `libs/latent-cache`."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,24 +10,38 @@ from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
 
 from activation.core.rows import RowRange, RowTable, cut, rows_in_proportion
-from activation.model_refs import ModelRefs, check_coder, check_kind, check_task_count, check_tokens
+from activation.model_refs import (
+    ModelRefs,
+    check_coder,
+    check_kind,
+    check_task_count,
+    check_tokens,
+    weights_origin,
+)
 from activation.spec import LatentsSpec, ModelRef
 
 if TYPE_CHECKING:
     from activation.latents_run import CoderSlot
     from activation.models import LoadedModel
 
-ENCODE, INVERT, INDEX = range(3)
+ENCODE, INVERT, INDEX, NEIGHBOURS, JOIN = range(5)
 _SHARD_BYTES = 64 << 20
-_ENTRY_BYTES = 12
-_MAX_SHARDS = 4096
+_ENTRY_BYTES = 20
+_MAX_SHARDS = 1024
+_SHARD_LATENTS = 4096
+_NEIGHBOUR_LATENTS = 1 << 14
+_MAX_NEIGHBOUR_ENTRIES = 1 << 28
+_UNKNOWN_L0 = 64
 
 
 class LatentsKind:
-    """Stage 0 encodes row ranges, stage 1 inverts ranges of latents, stage 2 writes the index."""
+    """Stage 0 encodes row ranges, stage 1 inverts ranges of latents, stage 2 writes the index.
+
+    When neighbours are asked for, stage 3 counts what fires together, for ranges of latents, and stage 4 joins them.
+    """
 
     name = "latents"
-    version = 1
+    version = 2
     description = "Where each latent of a coder fires: sparse entries by latent, statistics and strongest windows."
     spec = LatentsSpec
     input_kinds: Mapping[str, str] = {"tokens": "tokens", "coder": "coder"}
@@ -64,23 +79,33 @@ class LatentsKind:
                 field="window_length",
                 reason="WINDOW_TOO_LONG",
             )
+        if spec.rows_per_task * ctx_len >= 1 << 31:
+            raise InvalidSpec(
+                f"a task of {spec.rows_per_task:,} rows of {ctx_len:,} tokens has 2^31 places or more; "
+                f"use at most {((1 << 31) - 1) // ctx_len:,} rows",
+                field="rows_per_task",
+                reason="TASK_TOO_LARGE",
+            )
         if tokens.manifest is not None:
             row_count = sum(end - first for first, end in _ranges(spec, tokens.manifest.statistics))
             check_task_count(row_count, spec.rows_per_task, spec.split)
+        if coder.manifest is not None and spec.neighbours:
+            _check_neighbour_tokens(spec, tokens, coder.manifest.statistics)
 
     def plan(self, spec: LatentsSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
         tokens, coder = _statistics(inputs, "tokens"), _statistics(inputs, "coder")
         ranges = _ranges(spec, tokens)
-        tasks = cut(ranges, spec.rows_per_task)
         d_sae = int(coder["d_sae"])
         positions = sum(end - first for first, end in ranges) * RowTable.of(tokens).tokens_per_row
-        per_shard = latents_per_shard(d_sae, positions * int(coder["k"]))
-        shards = [(first, min(first + per_shard, d_sae)) for first in range(0, d_sae, per_shard)]
-        return [
-            Stage("encode", [{"first": first, "end": end} for first, end in tasks]),
-            Stage("invert", [{"first": first, "end": end} for first, end in shards]),
+        shards = cut([(0, d_sae)], latents_per_shard(d_sae, positions * _l0(coder)))
+        stages = [
+            Stage("encode", _payloads(cut(ranges, spec.rows_per_task))),
+            Stage("invert", _payloads(shards)),
             Stage("index", [{}]),
         ]
+        if spec.neighbours:
+            stages += [Stage("neighbours", _payloads(cut([(0, d_sae)], _NEIGHBOUR_LATENTS))), Stage("join", [{}])]
+        return stages
 
     def run(self, spec: LatentsSpec, context: Context) -> Iterator[Progress | Part | Checkpoint]:
         if context.task.stage == ENCODE:
@@ -88,10 +113,15 @@ class LatentsKind:
 
             yield from latents_run.encode(spec, context, self._model(spec.model), self._coder())
             return
-        from activation import invert_run
+        from activation import invert_run, neighbours_run
 
-        step = invert_run.invert if context.task.stage == INVERT else invert_run.write_index
-        yield from step(spec, context)
+        steps = {
+            INVERT: invert_run.invert,
+            INDEX: invert_run.write_index,
+            NEIGHBOURS: neighbours_run.count,
+            JOIN: neighbours_run.join,
+        }
+        yield from steps[context.task.stage](spec, context)
 
     def combine(self, spec: LatentsSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
         """Tokens from the encoded parts, latents from the index."""
@@ -100,7 +130,7 @@ class LatentsKind:
         encoded = [p for p in parts if p.stage == ENCODE]
         statistics: dict[str, Json] = {
             "d_sae": int(coder["d_sae"]),
-            "k": int(coder["k"]),
+            "k": None if coder.get("k") is None else int(coder["k"]),
             "hookpoint": encoded[0].metadata["hookpoint"],
             "token_count": _total(encoded, "train_token_count") + _total(encoded, "test_token_count"),
             "train_token_count": _total(encoded, "train_token_count"),
@@ -108,17 +138,48 @@ class LatentsKind:
             "row_count": sum(end - first for first, end in ranges),
             "tokens_id": spec.tokens_id,
             "rows": [[first, end] for first, end in ranges],
+            "weights": weights_origin(spec.model),
+            "token_policy": tokens.get("token_policy"),
         }
         for part in parts:
-            if part.stage == INDEX:
+            if part.stage in (INDEX, JOIN):
                 statistics.update(part.metadata)
         return Summary(statistics)
 
 
 def latents_per_shard(d_sae: int, entry_limit: int) -> int:
-    """Returns how many latents share a shard: about 64 MiB of entries when all k of every token fire."""
-    shards = min(max(1, -(-entry_limit * _ENTRY_BYTES // _SHARD_BYTES)), _MAX_SHARDS, d_sae)
-    return -(-d_sae // shards)
+    """Returns how many latents share a shard: about 64 MiB of encoded entries when all k of every token fire.
+
+    An invert task reads one slice of every encoded part, so a job makes parts x shards slices. There are at most 1,024
+    shards: 10^9 tokens in 9,766 tasks of 400 rows of 256 at d_sae 131,072 and k 32 are 640 GB of encoded entries in
+    1,024 shards of 128 latents, 10^7 slices of 64 KB. There are at least d_sae / 4,096, so that what is kept for each
+    latent of a shard stays small too. Neither depends on how the rows are cut into tasks.
+    """
+    shards = max(1, -(-entry_limit * _ENTRY_BYTES // _SHARD_BYTES), -(-d_sae // _SHARD_LATENTS))
+    return -(-d_sae // min(shards, _MAX_SHARDS, d_sae))
+
+
+def _payloads(ranges: Sequence[tuple[int, int]]) -> list[Mapping[str, Json]]:
+    return [{"first": first, "end": end} for first, end in ranges]
+
+
+def _l0(coder: Mapping[str, Any]) -> int:
+    """How many latents fire for a token: k, else what was measured, else a guess; it only sizes shards."""
+    return math.ceil(float(coder.get("k") or coder.get("l0") or _UNKNOWN_L0))
+
+
+def _check_neighbour_tokens(spec: LatentsSpec, tokens: InputInfo, coder: Mapping[str, Any]) -> None:
+    limit = _MAX_NEIGHBOUR_ENTRIES // _l0(coder)
+    counted = spec.neighbour_tokens
+    if tokens.manifest is not None:
+        counted = min(counted, int(str(tokens.manifest.statistics["token_count"])))
+    if counted > limit:
+        raise InvalidSpec(
+            f"neighbours are counted in memory; {counted:,} tokens with {_l0(coder)} latents each are too many; "
+            f"use at most {limit:,}",
+            field="neighbour_tokens",
+            reason="TOO_MANY_TOKENS",
+        )
 
 
 def _ranges(spec: LatentsSpec, statistics: Mapping[str, Any]) -> list[RowRange]:

@@ -5,15 +5,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from dragoman.artifacts import Artifact
 from dragoman.errors import UserTaskError
 from dragoman.kinds import Context, Part, Progress
+from jaxtyping import Float
 from latent_cache.token_rows import TokenRows
 from safetensors.numpy import save_file
 from sparse_coders import CONFIG_FILE, WEIGHTS_FILE, MalformedCoder, TopKCoder, UnsupportedCoder, load
+from torch import Tensor
 
 from activation.activations_run import batches
 from activation.core.entries import EncodedEntries, FoundActivations, place_table
+from activation.core.forward import Batch
+from activation.core.names import module_of
 from activation.models import LoadedModel
 from activation.spec import LatentsSpec
 
@@ -44,14 +49,14 @@ def encode(spec: LatentsSpec, context: Context, model: LoadedModel, slot: CoderS
     """Runs a row range through model and coder; writes its entries, sorted by latent, as an intermediate part."""
     first, end = (int(str(context.task.payload[key])) for key in ("first", "end"))
     coder = slot.get(context.inputs["coder"], context, model.device)
-    prefix, name = model.prefix, str(context.inputs["coder"].manifest.statistics["hookpoint"])
-    hookpoint = name if name.startswith(f"{prefix}.") else f"{prefix}.{name}"
+    hookpoint = _full_name(model, str(context.inputs["coder"].manifest.statistics["hookpoint"]))
     rows = TokenRows(context.inputs["tokens"])
     tokens, documents = rows.tokens(np.arange(first, end)), rows.documents(np.arange(first, end))
     total, done = int((documents >= 0).sum()), 0
     found = FoundActivations()
     for batch in batches(model, [hookpoint], tokens, documents, first, spec.batch_size):
         acts, indices = coder.encode(batch.activations[hookpoint])
+        _check_finite(acts, batch, context.inputs["coder"].id)
         places = (batch.rows - first) * rows.ctx_len + batch.positions
         found.add(acts.float().cpu().numpy(), indices.cpu().numpy(), places)
         done += len(batch)
@@ -62,6 +67,23 @@ def encode(spec: LatentsSpec, context: Context, model: LoadedModel, slot: CoderS
     train_tokens = int((documents[:train_rows] >= 0).sum())
     counts = {"train_token_count": train_tokens, "test_token_count": total - train_tokens}
     yield _part(context, ordered, {"hookpoint": hookpoint, "first_row": first, **counts})
+
+
+def _full_name(model: LoadedModel, name: str) -> str:
+    """Returns the full path of what a coder reads; the kind has checked that the model has it."""
+    modules = {path for path, _ in model.whole.named_modules()}
+    return name if module_of(name, modules) else f"{model.prefix}.{name}"
+
+
+def _check_finite(acts: Float[Tensor, "n k"], batch: Batch, coder_id: str) -> None:
+    """The model's activations are finite; a coder of large weights may still overflow."""
+    wrong = torch.nonzero(~torch.isfinite(acts.sum(-1, dtype=torch.float64))).reshape(-1)
+    if len(wrong):
+        raise UserTaskError(
+            f"{coder_id} gives NaN or infinite activations at {len(wrong)} tokens, "
+            f"first in row {batch.rows[int(wrong[0])]}; its weights do not fit this model's activations",
+            reason="ACTIVATION_NOT_FINITE",
+        )
 
 
 def _part(context: Context, ordered: EncodedEntries, metadata: dict[str, Any]) -> Part:
