@@ -31,8 +31,8 @@ def test_the_output_of_a_layer_equals_that_of_the_full_pass(name: str, hookpoint
     model = tiny_model(name)
     with torch.no_grad():
         states = model(input_ids=IDS, output_hidden_states=True).hidden_states
-    # Mamba's hidden states begin after the first layer, not with the embeddings.
-    full = states[1 if name == "mamba" else 2]
+    # Those of Mamba and RWKV begin after the first layer, not with the embeddings; RWKV halves every second.
+    full = {"mamba": states[1], "rwkv": 2 * states[1]}.get(name, states[2])
     inner = hookpoint.removeprefix(f"{model.base_model_prefix}.")
     with Capture(model.base_model, [inner]) as capture:
         found = capture.run(IDS)[inner]
@@ -63,6 +63,67 @@ def test_tuple_outputs_give_their_first_element() -> None:
     torch.testing.assert_close(found, whole[0][0], rtol=0, atol=0)
 
 
+def test_input_and_output_of_a_module_are_read_in_one_pass() -> None:
+    model = tiny_model("llama")
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    model.model.layers[1].mlp.register_forward_hook(lambda _m, args, output: seen.append((args[0], output)))
+    names = ["layers.1.mlp", "layers.1.mlp.input", "layers.0"]
+    with Capture(model.model, names) as capture:
+        found = capture.run(IDS)
+    assert list(found) == names
+    assert len(seen) == 1, "one pass"
+    assert torch.equal(found["layers.1.mlp.input"], seen[0][0])
+    assert torch.equal(found["layers.1.mlp"], seen[0][1])
+
+
+def test_an_input_given_by_name_is_read_and_the_module_itself_does_not_run() -> None:
+    model = tiny_model("llama")
+    attention = model.model.layers[1].self_attn
+    calls = _calls(attention)
+    with Capture(model.model, ["layers.1.self_attn.input", "layers.1.input_layernorm"]) as capture:
+        found = capture.run(IDS)
+    assert torch.equal(found["layers.1.self_attn.input"], found["layers.1.input_layernorm"])
+    assert calls == []
+
+
+def test_a_module_that_is_called_input_wins_over_the_suffix() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.input = nn.Linear(4, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.input(x + 1)
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(60, 4)
+            self.block = Block()
+
+        def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+            return self.block(self.embed(input_ids))
+
+    model = Model()
+    with Capture(model, ["block.input", "block.input.input"]) as capture:
+        found = capture.run(IDS)
+    assert found["block.input"].shape == (2, 9, 6)
+    assert torch.equal(found["block.input.input"], model.embed(IDS) + 1)
+
+
+def test_a_value_that_the_model_writes_into_later_is_the_one_before() -> None:
+    """Falcon adds the attention's output into the tensor that its MLP gave."""
+    model = tiny_model("falcon")
+    before: list[torch.Tensor] = []
+    model.transformer.h[1].mlp.register_forward_hook(lambda _m, _a, output: before.append(output.clone()))
+    with Capture(model.transformer, ["h.1.mlp", "h.1"]) as capture:
+        found = capture.run(IDS)
+        assert len(before) == 2, "the pass was done again"
+        assert torch.equal(found["h.1.mlp"], before[0])
+        assert torch.equal(capture.run(IDS)["h.1.mlp"], before[0])
+    assert len(before) == 3, "only once"
+
+
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_a_description_names_every_width_that_a_real_pass_gives(name: str) -> None:
     model, said = tiny_model(name), describe_config(CONFIGS[name]())
@@ -86,6 +147,16 @@ def test_an_unknown_hookpoint_is_answered_with_the_nearest_real_names() -> None:
     assert "no hookpoint 'layers.2.mpl'; the nearest are layers.2.mlp" in caught.value.message
     with pytest.raises(InvalidSpec, match=r"nearest are layers\.\d"):
         described.hookpoint("layers.99", "hookpoints[0]")
+    assert described.hookpoint("layers.2.mlp.input", "hookpoints[0]") == "model.layers.2.mlp.input"
+    with pytest.raises(InvalidSpec, match=r"nearest are layers\.\d\.mlp\.input"):
+        described.hookpoint("layers.2.mpl.input", "hookpoints[0]")
+
+
+def test_inputs_have_widths_of_their_own() -> None:
+    described = ModelDescription(**describe_config(CONFIGS["llama"]()))
+    assert described.widths["model.layers.0.mlp.down_proj.input"] == 48
+    assert described.widths["model.layers.0.mlp.down_proj"] == 32
+    assert "model.embed_tokens.input" not in described.widths, "token ids are no vectors"
 
 
 def test_names_are_taken_in_full_or_from_the_base_model() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from activation.core.rerandomize import mean_and_variance, rerandomize
+from activation.core.rerandomize import embedding_parameters, mean_and_variance, rerandomize
 from torch import nn
 
 from tests.unit.activation.tiny import CONFIGS, tiny_model
@@ -28,8 +28,45 @@ def test_mean_and_variance_of_each_tensor_are_kept_within_sampling_error(name: s
         n = old.numel()
         assert not torch.equal(old, new), f"{tensor} was not redrawn"
         deviation = float(old.std(unbiased=False))
+        # Five standard errors of a mean and of a standard deviation of n Gaussian draws.
         assert abs(float(new.mean() - old.mean())) < 5 * deviation / n**0.5
         assert abs(float(new.std(unbiased=False)) / deviation - 1) < 5 / (2 * n) ** 0.5 + 1 / n
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_excluded_embeddings_stay_bit_identical_and_all_else_is_redrawn(name: str) -> None:
+    model, all_of_it = _shifted(name), _shifted(name)
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    kept = {id(p) for p in embedding_parameters(model)}
+    assert id(model.get_input_embeddings().weight) in kept  # type: ignore[operator]
+    assert id(model.get_output_embeddings().weight) in kept  # type: ignore[operator]
+    rerandomize(model, 7, keep=embedding_parameters(model))
+    rerandomize(all_of_it, 7)
+    for tensor, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[tensor]) == (id(parameter) in kept), tensor
+        if id(parameter) not in kept:
+            assert torch.equal(parameter, all_of_it.get_parameter(tensor)), "the seed draws the same in both variants"
+
+
+def test_positions_are_no_token_embedding() -> None:
+    model = tiny_model("gpt2")
+    before = model.transformer.wpe.weight.detach().clone()
+    rerandomize(model, 7, keep=embedding_parameters(model))
+    assert not torch.equal(model.transformer.wpe.weight, before)
+
+
+def test_embeddings_that_are_not_tied_are_both_kept() -> None:
+    model = tiny_model("gpt_neox")
+    assert model.get_input_embeddings().weight is not model.get_output_embeddings().weight
+    before = model.get_output_embeddings().weight.detach().clone()
+    rerandomize(model, 7, keep=embedding_parameters(model))
+    assert torch.equal(model.get_output_embeddings().weight, before)
+
+
+def test_tied_embeddings_stay_tied_when_they_are_kept() -> None:
+    model = tiny_model("llama")
+    rerandomize(model, 7, keep=embedding_parameters(model))
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:

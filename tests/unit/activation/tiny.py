@@ -7,11 +7,15 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
+    FalconConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
     MambaConfig,
     PreTrainedTokenizerFast,
+    RwkvConfig,
 )
 
 VOCAB = 300
@@ -34,14 +38,34 @@ CONFIGS: dict[str, Any] = {
         hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, vocab_size=VOCAB,
         max_position_embeddings=128,
     ),
+    "gemma2": lambda: Gemma2Config(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=8, vocab_size=VOCAB, max_position_embeddings=128, sliding_window=16,
+    ),
+    "gemma3": lambda: Gemma3TextConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=8, vocab_size=VOCAB, max_position_embeddings=128, sliding_window=16,
+    ),
+    "falcon": lambda: FalconConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, vocab_size=VOCAB, parallel_attn=True,
+        max_position_embeddings=128,
+    ),
     "mamba": lambda: MambaConfig(hidden_size=32, num_hidden_layers=3, vocab_size=VOCAB, state_size=8),
+    "rwkv": lambda: RwkvConfig(
+        hidden_size=32, attention_hidden_size=32, num_hidden_layers=3, vocab_size=VOCAB, context_length=128,
+        rescale_every=2,
+    ),
 }  # fmt: skip
 
 LAST_BUT_ONE = {
     "llama": "model.layers.1",
     "gpt2": "transformer.h.1",
     "gpt_neox": "gpt_neox.layers.1",
+    "gemma2": "model.layers.1",
+    "gemma3": "model.layers.1",
+    "falcon": "transformer.h.1",
     "mamba": "backbone.layers.1",
+    "rwkv": "rwkv.blocks.1",
 }
 
 

@@ -35,7 +35,8 @@ class Occurrences:
 
     def __enter__(self) -> Self:
         if self._embedding is not None:
-            self._handle = self._embedding.register_forward_hook(self._replace)
+            # Before all other hooks, so that one that reads the embedding reads the noise.
+            self._handle = self._embedding.register_forward_hook(self._replace, prepend=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
