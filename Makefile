@@ -27,7 +27,7 @@ up: setup  ## start the whole stack on this machine; Ctrl-C stops it
 
 # Files side by side, but those that kill processes and measure seconds one after the other.
 test: setup  ## all tests, against real servers
-	$(PYTEST) tests/unit tests/integration -n 2 --dist loadfile
+	$(PYTEST) tests/unit tests/integration tests/deploy -n 2 --dist loadfile
 	$(PYTEST) tests/e2e tests/faults
 
 faults: setup  ## the fault tests alone, with their output

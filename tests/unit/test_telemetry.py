@@ -141,7 +141,7 @@ def test_metrics_of_a_worker_and_its_children_are_one(monkeypatch: pytest.Monkey
 
 
 def test_no_metric_has_a_label_of_many_values() -> None:
-    allowed = {"service", "kind", "stage", "outcome", "state", "method", "code", "type"}
+    allowed = {"service", "kind", "stage", "outcome", "state", "method", "code", "type", "unit", "name"}
     metrics = [m for m in vars(Metrics()).values() if hasattr(m, "_labelnames")]
     assert len(metrics) >= 16
     for metric in metrics:

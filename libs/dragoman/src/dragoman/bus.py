@@ -216,6 +216,14 @@ class Bus:
         """Returns the subjects under a filter that hold a task, delivered or not."""
         return await self.subjects(self.stream("TASKS"), filter_)
 
+    async def queue_depth(self, service: str) -> tuple[int, int, int]:
+        """Returns how many tasks of a service wait, are with a worker, and are counted by no consumer any more."""
+        stream = self.stream("TASKS")
+        consumer = await self.patiently(lambda: self.js.consumer_info(stream, service))
+        held = len(await self.queued(self.subject("tasks", service, ">")))
+        waiting, running = consumer.num_pending or 0, consumer.num_ack_pending or 0
+        return waiting, running, max(0, held - waiting - running)
+
     async def purge(self, stream: str, filter_: str) -> None:
         """Removes every message under a filter, delivered or not."""
         await self.patiently(lambda: self.js.purge_stream(stream, subject=filter_))

@@ -44,6 +44,23 @@ class Metrics:
             "heartbeat_age_seconds", "Since the running task last gave a sign of life; 0 when idle.", ["service"]
         )
         self.jobs = self._gauge("jobs", "Jobs by state.", ["service", "kind", "state"])
+        self._work()
+
+    def _work(self) -> None:
+        self.work_units = self._counter(
+            "work_units", "What running tasks got through, in the units of their progress.", ["service", "kind", "unit"]
+        )
+        self.work_value = self._gauge(
+            "work_value", "What running tasks last said of themselves: fvu, l0 and so on.", ["service", "kind", "name"]
+        )
+        self.task_peak_bytes = self._gauge(
+            "task_peak_bytes", "Peak memory of the process that did the last task.", ["service", "kind"]
+        )
+        self.queue_waiting = self._gauge("queue_waiting", "Tasks that no worker has.", ["service"])
+        self.queue_running = self._gauge("queue_running", "Tasks that a worker has.", ["service"])
+        self.queue_stranded = self._gauge(
+            "queue_stranded", "Tasks in the queue that no consumer counts: their deliveries are used up.", ["service"]
+        )
 
     def _calls(self) -> None:
         self.grpc_requests = self._counter("grpc_requests", "Calls answered.", ["method", "code"])

@@ -58,6 +58,7 @@ async def mend_regularly(
     while not stop.is_set():
         await asyncio.sleep(every)
         try:
+            await _count_queue(service, bus)
             await _free_exhausted(service, bus)
             jobs = await index.refresh()
             _count_by_state(service, jobs)
@@ -75,6 +76,16 @@ def _count_by_state(service: str, jobs: Mapping[str, JobRecord]) -> None:
     for kind in {kind for kind, _ in counts}:
         for state in JobState:
             METRICS.jobs.labels(service, kind, state.value).set(counts[kind, state])
+
+
+async def _count_queue(service: str, bus: Bus) -> None:
+    try:
+        waiting, running, stranded = await bus.queue_depth(service)
+    except nats.js.errors.NotFoundError:  # no worker has ever been there
+        return
+    METRICS.queue_waiting.labels(service).set(waiting)
+    METRICS.queue_running.labels(service).set(running)
+    METRICS.queue_stranded.labels(service).set(stranded)
 
 
 async def _free_exhausted(service: str, bus: Bus) -> None:

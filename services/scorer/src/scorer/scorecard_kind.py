@@ -74,7 +74,7 @@ class ScorecardKind:
         card = _scorecard(spec, sides, cards)
         yield Progress(len(names), steps, "steps", "writing tables")
         yield from _tables(card, scores)
-        yield Progress(len(names) + 1, steps, "steps", "writing the report")
+        yield Progress(len(names) + 1, steps, "steps", "writing the report", _headlines(card))
         yield Part("report.html", data=html(self._report(context, sides, card, scores)).encode())
 
     def _report(
@@ -101,6 +101,16 @@ class ScorecardKind:
     def combine(self, spec: ScorecardSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
         found: Any = next(part for part in parts if part.name == _DOCUMENT).metadata["statistics"]
         return Summary(found)
+
+
+def _headlines(card: Scorecard) -> Mapping[str, float]:
+    """The mean of each scorer's headline metric by side, for whoever watches the suite over time."""
+    found: dict[str, float] = {}
+    for name, scorer in card.scorers.items():
+        for side, shown in scorer.verdict.sides.items():
+            if shown.score.value is not None:
+                found[f"{name}_{scorer.headline}_{side}"] = shown.score.value
+    return found
 
 
 def _scores(side: reading.SideInputs, scorer: str) -> Scores:

@@ -7,6 +7,7 @@ from nats.aio.msg import Msg
 
 from dragoman.jobs import Failure, JobRecord
 from dragoman.metrics import METRICS, Delta
+from dragoman.worker.messages import Said
 
 
 def fetched(service: str, kind: str, message: Msg, attempt: int) -> None:
@@ -31,6 +32,19 @@ def ended(record: JobRecord, stage: int, outcome: str, failure: Failure | None, 
         METRICS.tasks_done.labels(*labels).inc()
     else:
         METRICS.tasks_failed.labels(*labels, failure.failure_class.value if failure else outcome).inc()
+
+
+def progressed(record: JobRecord, done_before: float, said: Said) -> None:
+    """Counts what a task got through since it last spoke, and shows what it says of itself."""
+    labels = (record.service, record.kind)
+    METRICS.work_units.labels(*labels, said.unit).inc(max(0.0, said.done - done_before))
+    for name, value in said.metrics.items():
+        METRICS.work_value.labels(*labels, name).set(value)
+
+
+def finished(record: JobRecord, peak_bytes: int) -> None:
+    """Shows how much memory the last task needed."""
+    METRICS.task_peak_bytes.labels(record.service, record.kind).set(peak_bytes)
 
 
 def buried(record: JobRecord, failure: Failure) -> None:

@@ -87,10 +87,12 @@ class TaskWatch:
                 self._alive = time.monotonic()
                 observe.absorb(said.counted)
                 if said.type == "done":
+                    observe.finished(self._record, said.peak_bytes)
                     return Outcome("done", said.parts, seconds=said.seconds, peak_bytes=said.peak_bytes)
                 if said.type == "failed":
                     return Outcome("failed", failure=_failure(said))
                 if said.type == "progress":
+                    observe.progressed(self._record, self._said.done, said)
                     self._said = said
                     self._rate.add(said.done)
         except ChildDied as error:
