@@ -8,6 +8,7 @@ from dragoman.store import Store
 from activation.activations_kind import ActivationsKind
 from activation.config import Config
 from activation.description import Descriptions
+from activation.fidelity_kind import FidelityKind
 from activation.latents_kind import LatentsKind
 from activation.locations import Locations
 from activation.memory import host_memory_bytes
@@ -16,12 +17,13 @@ from activation.spec import ModelRef
 from activation.tokens_kind import TokensKind
 
 if TYPE_CHECKING:
+    from activation.fidelity_run import CoderShelf
     from activation.latents_run import CoderSlot
     from activation.models import LoadedModel, ModelSlot
 
 
 def build(config: Config, store: Store | None) -> list[AnyKind]:
-    """Returns `tokens`, `activations` and `latents`. Without a store, s3:// sources are refused."""
+    """Returns every kind of this service. Without a store, s3:// sources are refused."""
     locations = Locations(config.cache, store)
     descriptions = Descriptions(config.cache, locations)
     models = ModelRefs(
@@ -35,6 +37,7 @@ def build(config: Config, store: Store | None) -> list[AnyKind]:
         TokensKind(config.cache, store, locations, descriptions),
         ActivationsKind(models, compute.model),
         LatentsKind(models, compute.model, compute.coder),
+        FidelityKind(models, compute.model, compute.coders),
     ]
 
 
@@ -45,7 +48,8 @@ class _Compute:
         self._config = config
         self._locations = locations
         self._models: ModelSlot | None = None
-        self._coders: CoderSlot | None = None
+        self._coder: CoderSlot | None = None
+        self._coders: CoderShelf | None = None
 
     def model(self, ref: ModelRef) -> "LoadedModel":
         if self._models is None:
@@ -62,8 +66,15 @@ class _Compute:
         return self._models.get(ref)
 
     def coder(self) -> "CoderSlot":
-        if self._coders is None:
+        if self._coder is None:
             from activation.latents_run import CoderSlot
 
-            self._coders = CoderSlot()
+            self._coder = CoderSlot()
+        return self._coder
+
+    def coders(self) -> "CoderShelf":
+        if self._coders is None:
+            from activation.fidelity_run import CoderShelf
+
+            self._coders = CoderShelf()
         return self._coders

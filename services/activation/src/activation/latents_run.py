@@ -18,7 +18,6 @@ from torch import Tensor
 from activation.activations_run import batches
 from activation.core.entries import EncodedEntries, FoundActivations, place_table
 from activation.core.forward import Batch
-from activation.core.names import module_of
 from activation.models import LoadedModel
 from activation.spec import LatentsSpec
 
@@ -49,7 +48,7 @@ def encode(spec: LatentsSpec, context: Context, model: LoadedModel, slot: CoderS
     """Runs a row range through model and coder; writes its entries, sorted by latent, as an intermediate part."""
     first, end = (int(str(context.task.payload[key])) for key in ("first", "end"))
     coder = slot.get(context.inputs["coder"], context, model.device)
-    hookpoint = _full_name(model, str(context.inputs["coder"].manifest.statistics["hookpoint"]))
+    hookpoint = model.full_name(str(context.inputs["coder"].manifest.statistics["hookpoint"]))
     rows = TokenRows(context.inputs["tokens"])
     tokens, documents = rows.tokens(np.arange(first, end)), rows.documents(np.arange(first, end))
     total, done = int((documents >= 0).sum()), 0
@@ -67,12 +66,6 @@ def encode(spec: LatentsSpec, context: Context, model: LoadedModel, slot: CoderS
     train_tokens = int((documents[:train_rows] >= 0).sum())
     counts = {"train_token_count": train_tokens, "test_token_count": total - train_tokens}
     yield _part(context, ordered, {"hookpoint": hookpoint, "first_row": first, **counts})
-
-
-def _full_name(model: LoadedModel, name: str) -> str:
-    """Returns the full path of what a coder reads; the kind has checked that the model has it."""
-    modules = {path for path, _ in model.whole.named_modules()}
-    return name if module_of(name, modules) else f"{model.prefix}.{name}"
 
 
 def _check_finite(acts: Float[Tensor, "n k"], batch: Batch, coder_id: str) -> None:

@@ -11,6 +11,7 @@ from dragoman.models import convert_gguf
 from torch import nn
 
 from activation.core.control import Occurrences
+from activation.core.names import module_of
 from activation.core.rerandomize import embedding_parameters, rerandomize
 from activation.locations import Located, Locations
 from activation.memory import does_not_fit, host_memory_bytes
@@ -34,6 +35,11 @@ class LoadedModel:
     def inner(self, hookpoint: str) -> str:
         """Returns the name of a hookpoint inside `base`."""
         return hookpoint.removeprefix(f"{self.prefix}.") if self.prefix else hookpoint
+
+    def full_name(self, hookpoint: str) -> str:
+        """Returns the full path of a hookpoint that may be named from `base`; the model is known to have it."""
+        modules = {path for path, _ in self.whole.named_modules()}
+        return hookpoint if module_of(hookpoint, modules) or not self.prefix else f"{self.prefix}.{hookpoint}"
 
     def occurrences(self) -> Occurrences:
         """Returns a context for passes of this model: under `control` it needs to know which tokens a pass holds.
