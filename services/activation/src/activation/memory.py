@@ -33,6 +33,6 @@ def does_not_fit(parameter_count: int, dtype: str, available: int, where: str) -
         return None
     smaller = "use bfloat16, " if dtype == "float32" else ""
     return (
-        f"its {parameter_count:,} parameters take {needed / GIB:.1f} GiB as {dtype}, {where} has "
-        f"{available / GIB:.1f} GiB; {smaller}a smaller model or a worker with more memory"
+        f"its {parameter_count:,} parameters take {needed / GIB:.3g} GiB as {dtype}, {where} has "
+        f"{available / GIB:.3g} GiB; {smaller}a smaller model or a worker with more memory"
     )
