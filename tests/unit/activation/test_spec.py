@@ -42,3 +42,11 @@ def test_settings_that_cannot_be_used_are_refused() -> None:
         Config.from_env({"ACTIVATION_TORCH_THREADS": "all"})
     with pytest.raises(FailedPrecondition, match="ACTIVATION_DEVICE is 'tpu'"):
         Config.from_env({"ACTIVATION_DEVICE": "tpu"})
+    assert not Config.from_env({}).trust_remote_code
+    assert Config.from_env({"ACTIVATION_TRUST_REMOTE_CODE": "1"}).trust_remote_code
+    with pytest.raises(FailedPrecondition, match="ACTIVATION_TRUST_REMOTE_CODE is 'maybe'; expected 0 or 1"):
+        Config.from_env({"ACTIVATION_TRUST_REMOTE_CODE": "maybe"})
+    assert Config.from_env({}).worker_memory_bytes is None
+    assert Config.from_env({"ACTIVATION_WORKER_MEMORY_GIB": "2"}).worker_memory_bytes == 2 << 30
+    with pytest.raises(FailedPrecondition, match="ACTIVATION_WORKER_MEMORY_GIB is '0'"):
+        Config.from_env({"ACTIVATION_WORKER_MEMORY_GIB": "0"})

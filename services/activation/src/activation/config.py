@@ -25,7 +25,8 @@ class Config:
     worker_memory_bytes: int | None = None
     """ACTIVATION_WORKER_MEMORY_GIB: host memory of the largest worker; larger models are refused at submit.
 
-    Default: what this process may use. A worker checks again by what it has.
+    Default: the memory of this machine, since the limit of an API process is not that of a worker. A worker checks
+    again, by what it has.
     """
 
     @classmethod

@@ -11,7 +11,7 @@ from activation.description import Descriptions
 from activation.fidelity_kind import FidelityKind
 from activation.latents_kind import LatentsKind
 from activation.locations import Locations
-from activation.memory import host_memory_bytes
+from activation.memory import machine_memory_bytes
 from activation.model_refs import ModelRefs
 from activation.spec import ModelRef
 from activation.tokens_kind import TokensKind
@@ -30,7 +30,7 @@ def build(config: Config, store: Store | None) -> list[AnyKind]:
         locations,
         descriptions,
         trust_remote_code=config.trust_remote_code,
-        memory_bytes=config.worker_memory_bytes or host_memory_bytes(),
+        memory_bytes=config.worker_memory_bytes or machine_memory_bytes(),
     )
     compute = _Compute(config, locations)
     return [
