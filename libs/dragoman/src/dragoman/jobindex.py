@@ -44,9 +44,11 @@ class JobIndex:
                     return
                 for message in messages:
                     sequence = message.metadata.sequence.stream
+                    job_id = message.subject.removeprefix(prefix)
                     if message.data:
-                        job = job_from_bytes(message.data, sequence)
-                        self._jobs[job.id] = job
+                        self._jobs[job_id] = job_from_bytes(message.data, sequence)
+                    else:  # the marker of a removed job
+                        self._jobs.pop(job_id, None)
                     self._seen = max(self._seen, sequence)
                 if messages[-1].metadata.num_pending == 0:
                     return

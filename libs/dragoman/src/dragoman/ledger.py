@@ -73,6 +73,12 @@ class Ledger:
                 continue
             return replace(changed, revision=revision)
 
+    async def remove(self, job_id: str) -> None:
+        """Forgets a job. Leaves a marker, by which readers of the bucket learn of it."""
+        await self._bus.patiently(lambda: self._jobs.delete(job_id))
+        await self.forget_attempts(job_id)
+        await self._erase("waits", f"*.{job_id}")
+
     @property
     def _jobs(self) -> KeyValue:
         return self._bus.bucket("jobs")

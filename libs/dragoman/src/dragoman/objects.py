@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from minio.datatypes import Part as UploadedPart
 from minio.deleteobjects import DeleteObject
@@ -195,7 +195,7 @@ class Objects:
 
         def attempt() -> list[Listed]:
             found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
-            return [Listed(o.object_name or "", o.size or 0, f"{o.etag} {o.last_modified}") for o in found]
+            return [_listed(o) for o in found]
 
         return self._s3.patiently("list", prefix, attempt)
 
@@ -234,10 +234,17 @@ class Listed:
     key: str
     size_bytes: int
     version: str
+    modified: float = 0.0
+    """Seconds since the epoch by the store's clock."""
 
 
 class _UploadLost(Exception):
     """The store no longer knows a multipart upload."""
+
+
+def _listed(found: Any) -> "Listed":
+    modified = found.last_modified.timestamp() if found.last_modified is not None else 0.0
+    return Listed(found.object_name or "", found.size or 0, f"{found.etag} {found.last_modified}", modified)
 
 
 def _or_none(read: Callable[[], T]) -> T | None:

@@ -167,7 +167,10 @@ async def _run(definition: ServiceDefinition, settings: Settings, serve: bool, w
 
 
 async def _serve(parts: _Parts, stop: asyncio.Event) -> None:
+    from dragoman.maintenance import Maintenance
+    from dragoman.rpc import maintenance_servicer
     from dragoman.rpc.info import ServerInfo
+    from dragoman.rpc.maintenance_servicer import MaintenanceServicer
     from dragoman.rpc.server import serve
 
     definition, settings = parts.definition, parts.settings
@@ -184,14 +187,20 @@ async def _serve(parts: _Parts, stop: asyncio.Event) -> None:
         capabilities=definition.capabilities,
         max_attempts=settings.worker.max_attempts,
     )
+    servicer = MaintenanceServicer(Maintenance(parts.store, parts.ledger, parts.index))
+
+    def add_servicers(server: grpc.aio.Server, desk: Desk) -> None:
+        definition.add_servicers(server, desk)
+        maintenance_servicer.mount(server, servicer)
+
     try:
         await serve(
             settings.server.address,
             desk,
             parts.store,
             info,
-            definition.add_servicers,
-            definition.service_names,
+            add_servicers,
+            (*definition.service_names, maintenance_servicer.SERVICE_NAME),
             stop,
             config=settings.server,
             observe=_observe_call,

@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     _stack_commands(commands)
     _job_commands(commands)
     _artifact_commands(commands)
+    _maintenance_commands(commands)
     _other_commands(commands)
     return top
 
@@ -196,6 +197,26 @@ def _artifact_commands(commands: Commands) -> None:
     report.add_argument("--open", action="store_true", help="open it in a browser")
 
 
+def _maintenance_commands(commands: Commands) -> None:
+    gc = _add(commands, "gc", "find, and remove, what nothing needs any more", _with_client("gc", "_maintenance"))
+    gc.add_argument("--delete", action="store_true", help="remove it; without this it is only counted")
+    age = "such as 90s, 12h or 7d"
+    gc.add_argument("--older-than", type=_age, default=7 * 86_400.0, metavar="AGE", help=f"{age} (default: 7d)")
+    gc.add_argument("--answers", type=_age, metavar="AGE", help="language-model answers older than this, too")
+    delete = _add(
+        commands, "delete", "remove artifacts and their jobs' records", _with_client("delete", "_maintenance")
+    )
+    delete.add_argument("artifacts", nargs="+", metavar="ID")
+    delete.add_argument("--force", action="store_true", help="also when committed artifacts were made from it")
+    _add(
+        commands,
+        "rebuild",
+        "make job records for committed artifacts that have none, after a loss of NATS's state",
+        _with_client("rebuild", "_maintenance"),
+    )
+    _json(gc)
+
+
 def _other_commands(commands: Commands) -> None:
     from dragoman.cli import _about
 
@@ -217,6 +238,14 @@ def _version(options: argparse.Namespace, console: Console) -> int:
 def _json(*commands: argparse.ArgumentParser) -> None:
     for command in commands:
         command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _age(text: str) -> float:
+    seconds = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+    number, unit = text[:-1], text[-1:]
+    if unit not in seconds or not number.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not an age; expected a whole number and s, m, h or d, as in 7d")
+    return int(number) * seconds[unit]
 
 
 def _count(text: str) -> int:

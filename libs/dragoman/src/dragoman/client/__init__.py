@@ -12,7 +12,7 @@
 
 from dragoman.client._addresses import Addresses
 from dragoman.client._async import AsyncClient
-from dragoman.client._records import Capability, KindInfo, LineageNode, ServerInfo
+from dragoman.client._records import Capability, GarbageLine, KindInfo, LineageNode, ServerInfo
 from dragoman.client._sync import Client
 from dragoman.jobs import DeadLetter, JobEvent, JobState
 from dragoman.jobs import JobRecord as Job
@@ -23,6 +23,7 @@ __all__ = [
     "Capability",
     "Client",
     "DeadLetter",
+    "GarbageLine",
     "Job",
     "JobEvent",
     "JobState",

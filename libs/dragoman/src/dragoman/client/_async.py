@@ -16,10 +16,11 @@ from dragoman.artifact.v1 import artifact_pb2
 from dragoman.artifacts import Manifest
 from dragoman.client._addresses import Addresses
 from dragoman.client._download import Report, download
-from dragoman.client._records import LineageNode, ServerInfo, lineage_node, server_info
+from dragoman.client._records import GarbageLine, LineageNode, ServerInfo, lineage_node, server_info
 from dragoman.client._wire import Patience, Wire
 from dragoman.errors import DragomanError, FailedPrecondition, InvalidSpec, Violation
 from dragoman.job.v1 import job_service_pb2 as pb
+from dragoman.job.v1 import maintenance_service_pb2
 from dragoman.jobs import DeadLetter, EventType, JobEvent, JobRecord, JobState
 from dragoman.pipeline import Pipeline
 from dragoman.rpc.convert import (
@@ -34,12 +35,15 @@ from dragoman.rpc.convert import (
 from dragoman.rpc.info import API_VERSION, MAX_PAGE_SIZE
 from dragoman.rpc.methods import (
     CANCEL_JOB,
+    COLLECT_GARBAGE,
+    DELETE_ARTIFACT,
     GET_JOB,
     GET_LINEAGE,
     GET_MANIFEST,
     GET_SERVER_INFO,
     LIST_DEAD_LETTERS,
     LIST_JOBS,
+    REBUILD_JOBS,
     RETRY_JOB,
     WAIT_JOB,
     WATCH_JOBS,
@@ -48,6 +52,8 @@ from dragoman.rpc.methods import (
 
 _PAGE = 100
 _WAIT_SLICE = 60.0
+_MAINTENANCE_TIMEOUT = 3600.0
+"""Seconds: millions of objects are listed by the thousand."""
 _WATCH_SILENCE = 60.0
 """Servers send a heartbeat every 15 seconds; a watch that is quiet for longer than this has lost its server."""
 
@@ -291,6 +297,38 @@ class AsyncClient:
         request = pb.ListDeadLettersRequest(job_id=job_id, page_size=min(limit, MAX_PAGE_SIZE))
         answer = await self._wire.call(LIST_DEAD_LETTERS, request, self._wire.anywhere())
         return [dead_letter_record(letter) for letter in answer.dead_letters]
+
+    # ------------------------------------------------------------- maintenance
+
+    async def collect_garbage(
+        self, older_than: float = 7 * 86_400.0, delete: bool = False, answers_older_than: float | None = None
+    ) -> Sequence[GarbageLine]:
+        """Returns what nothing needs any more, by reason, and removes it with `delete`.
+
+        Args:
+            older_than: Seconds; what changed since is left alone. At least 1.
+            delete: Remove it.
+            answers_older_than: Seconds; language-model answers older than this, too. None keeps them all.
+        """
+        request = maintenance_service_pb2.CollectGarbageRequest(delete=delete)
+        request.older_than.FromMilliseconds(round(older_than * 1000))
+        if answers_older_than is not None:
+            request.answers_older_than.FromMilliseconds(round(answers_older_than * 1000))
+        answer = await self._wire.call(COLLECT_GARBAGE, request, self._wire.anywhere(), _MAINTENANCE_TIMEOUT)
+        return [GarbageLine(g.reason, g.object_count, g.size_bytes, tuple(g.job_ids)) for g in answer.garbage]
+
+    async def delete_artifact(self, artifact_id: str, force: bool = False) -> int:
+        """Removes an artifact and its job's record; returns how many objects went. See MaintenanceService."""
+        request = maintenance_service_pb2.DeleteArtifactRequest(artifact_id=artifact_id, force=force)
+        await self._check_version(self._wire.anywhere()[0])
+        answer = await self._wire.call(DELETE_ARTIFACT, request, self._wire.anywhere()[0], _MAINTENANCE_TIMEOUT)
+        return answer.object_count
+
+    async def rebuild_jobs(self) -> tuple[Sequence[str], int]:
+        """Makes job records for committed artifacts that have none; returns their ids, and how many are committed."""
+        request = maintenance_service_pb2.RebuildJobsRequest()
+        answer = await self._wire.call(REBUILD_JOBS, request, self._wire.anywhere(), _MAINTENANCE_TIMEOUT)
+        return tuple(answer.job_ids), answer.artifact_count
 
 
 def _in_pipeline(error: InvalidSpec, name: str, pipeline: Pipeline) -> InvalidSpec:

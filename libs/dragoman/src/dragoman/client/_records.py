@@ -73,3 +73,13 @@ def server_info(message: job_service_pb2.GetServerInfoResponse, address: str) ->
         software=dict(message.software),
         capabilities=[Capability(c.name, c.available, c.detail) for c in message.capabilities],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class GarbageLine:
+    """Objects that nothing needs, of one reason; up to 20 of the jobs that they belong to."""
+
+    reason: str
+    object_count: int
+    size_bytes: int
+    job_ids: Sequence[str]

@@ -14,7 +14,7 @@ from dragoman.artifacts import Manifest
 from dragoman.client._addresses import Addresses
 from dragoman.client._async import AsyncClient
 from dragoman.client._download import Report
-from dragoman.client._records import LineageNode, ServerInfo
+from dragoman.client._records import GarbageLine, LineageNode, ServerInfo
 from dragoman.errors import DragomanError
 from dragoman.jobs import DeadLetter, JobEvent, JobRecord, JobState
 from dragoman.pipeline import Pipeline
@@ -168,3 +168,17 @@ class Client:
     def dead_letters(self, job_id: str = "", limit: int = 50) -> Sequence[DeadLetter]:
         """Returns tasks that were given up, newest first."""
         return _THREAD.run(self._async.dead_letters(job_id, limit))
+
+    def collect_garbage(
+        self, older_than: float = 7 * 86_400.0, delete: bool = False, answers_older_than: float | None = None
+    ) -> Sequence[GarbageLine]:
+        """Returns, and with `delete` removes, what nothing needs any more; see AsyncClient.collect_garbage."""
+        return _THREAD.run(self._async.collect_garbage(older_than, delete, answers_older_than))
+
+    def delete_artifact(self, artifact_id: str, force: bool = False) -> int:
+        """Removes an artifact and its job's record; returns how many objects went."""
+        return _THREAD.run(self._async.delete_artifact(artifact_id, force))
+
+    def rebuild_jobs(self) -> tuple[Sequence[str], int]:
+        """Makes job records for committed artifacts that have none; returns their ids, and how many are committed."""
+        return _THREAD.run(self._async.rebuild_jobs())

@@ -10,7 +10,7 @@ from dragoman.activation.v1 import activation_pb2
 from dragoman.artifact.v1 import artifact_pb2
 from dragoman.errors import InvalidSpec
 from dragoman.explanation.v1 import explanation_pb2
-from dragoman.job.v1 import job_service_pb2
+from dragoman.job.v1 import job_service_pb2, maintenance_service_pb2
 from dragoman.nearest import suggestion
 from dragoman.scoring.v1 import scoring_pb2
 from dragoman.training.v1 import training_pb2
@@ -39,6 +39,7 @@ class Method(Generic[Req, Resp]):
 
 
 _JOB = "/dragoman.job.v1.JobService/"
+_MAINTENANCE = "/dragoman.job.v1.MaintenanceService/"
 _ARTIFACT = "/dragoman.artifact.v1.ArtifactService/"
 
 GET_JOB = Method(_JOB + "GetJob", job_service_pb2.GetJobRequest, job_service_pb2.GetJobResponse)
@@ -52,6 +53,22 @@ LIST_DEAD_LETTERS = Method(
 )
 GET_SERVER_INFO = Method(
     _JOB + "GetServerInfo", job_service_pb2.GetServerInfoRequest, job_service_pb2.GetServerInfoResponse
+)
+COLLECT_GARBAGE = Method(
+    _MAINTENANCE + "CollectGarbage",
+    maintenance_service_pb2.CollectGarbageRequest,
+    maintenance_service_pb2.CollectGarbageResponse,
+)
+DELETE_ARTIFACT = Method(
+    _MAINTENANCE + "DeleteArtifact",
+    maintenance_service_pb2.DeleteArtifactRequest,
+    maintenance_service_pb2.DeleteArtifactResponse,
+    False,
+)
+REBUILD_JOBS = Method(
+    _MAINTENANCE + "RebuildJobs",
+    maintenance_service_pb2.RebuildJobsRequest,
+    maintenance_service_pb2.RebuildJobsResponse,
 )
 GET_MANIFEST = Method(_ARTIFACT + "GetManifest", artifact_pb2.GetManifestRequest, artifact_pb2.GetManifestResponse)
 DOWNLOAD_PART = Method(_ARTIFACT + "DownloadPart", artifact_pb2.DownloadPartRequest, artifact_pb2.DownloadPartResponse)
