@@ -6,23 +6,15 @@ import pytest
 import torch
 from activation.core.splice import Splice
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GemmaConfig, RwkvConfig
 
-from tests.unit.activation.tiny import CONFIGS, LAST_BUT_ONE, VOCAB
+from tests.unit.activation.tiny import LAST_BUT_ONE, tiny_model
 
 IDS = torch.arange(2 * 9).reshape(2, 9) % 50 + 3
 
-_SIX: dict[str, Any] = {
-    "gemma": lambda: GemmaConfig(
-        hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=1,
-        head_dim=8, vocab_size=VOCAB, max_position_embeddings=128,
-    ),
-    "rwkv": lambda: RwkvConfig(hidden_size=32, num_hidden_layers=3, vocab_size=VOCAB, context_length=128),
-    **CONFIGS,
-}  # fmt: skip
-_LAYER = {"gemma": "model.layers.1", "rwkv": "rwkv.blocks.1", **LAST_BUT_ONE}
 _MIXER = {
-    "gemma": "model.layers.1.mlp",
+    "gemma2": "model.layers.1.mlp",
+    "gemma3": "model.layers.1.mlp",
+    "falcon": "transformer.h.1.mlp",
     "rwkv": "rwkv.blocks.1.feed_forward",
     "llama": "model.layers.1.mlp",
     "gpt2": "transformer.h.1.mlp",
@@ -30,11 +22,6 @@ _MIXER = {
     "mamba": "backbone.layers.1.mixer",
 }
 _NAMES = list(_MIXER)
-
-
-def _model(name: str) -> Any:
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(_SIX[name]()).eval()
 
 
 @torch.no_grad()
@@ -51,9 +38,9 @@ def _given(module: Any) -> list[Any]:
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_an_edit_that_returns_what_it_was_given_changes_no_bit(name: str) -> None:
-    model = _model(name)
+    model = tiny_model(name)
     clean = _logits(model)
-    for hookpoint in (_LAYER[name], _MIXER[name], f"{_LAYER[name]}.input", f"{_MIXER[name]}.input"):
+    for hookpoint in (LAST_BUT_ONE[name], _MIXER[name], f"{LAST_BUT_ONE[name]}.input", f"{_MIXER[name]}.input"):
         calls: list[int] = []
 
         def same(value: Tensor, read: Tensor, calls: list[int] = calls) -> Tensor:
@@ -69,7 +56,7 @@ def test_an_edit_that_returns_what_it_was_given_changes_no_bit(name: str) -> Non
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_an_edit_sees_output_and_input_and_its_result_is_what_the_model_goes_on_with(name: str) -> None:
-    model = _model(name)
+    model = tiny_model(name)
     clean = _logits(model)
     module = model.get_submodule(_MIXER[name])
     pairs: list[tuple[Tensor, Tensor]] = []
@@ -91,9 +78,9 @@ def test_an_edit_sees_output_and_input_and_its_result_is_what_the_model_goes_on_
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_replacing_a_layers_output_hides_everything_before_it(name: str) -> None:
-    model = _model(name)
+    model = tiny_model(name)
     value = torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(1))
-    with Splice(model, {_LAYER[name]: lambda _value, _read: value.clone()}):
+    with Splice(model, {LAST_BUT_ONE[name]: lambda _value, _read: value.clone()}):
         one = _logits(model)
         with torch.no_grad():
             other = model(input_ids=IDS.flip(0), use_cache=False).logits
@@ -101,7 +88,7 @@ def test_replacing_a_layers_output_hides_everything_before_it(name: str) -> None
 
 
 def test_replacing_an_input_is_replacing_the_output_before_it() -> None:
-    model = _model("llama")
+    model = tiny_model("llama")
     value = torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(1))
     with Splice(model, {"model.layers.2.input": lambda _value, _read: value.clone()}):
         one = _logits(model)
@@ -110,7 +97,7 @@ def test_replacing_an_input_is_replacing_the_output_before_it() -> None:
 
 
 def test_tuple_outputs_keep_their_other_elements() -> None:
-    model = _model("rwkv")
+    model = tiny_model("rwkv")
     outputs = _given(model.rwkv.blocks[1])
     _logits(model)
     with Splice(model, {"rwkv.blocks.1": lambda value, _read: value + 1}):
@@ -126,7 +113,7 @@ def test_tuple_outputs_keep_their_other_elements() -> None:
 
 
 def test_two_edits_in_one_pass_see_each_other() -> None:
-    model = _model("gpt2")
+    model = tiny_model("gpt2")
     seen: list[Tensor] = []
 
     def note(value: Tensor, read: Tensor) -> Tensor:
@@ -165,7 +152,7 @@ def test_tokens_without_a_batch_axis_are_edited_too() -> None:
 
 
 def test_what_cannot_be_edited_is_refused() -> None:
-    model = _model("llama")
+    model = tiny_model("llama")
     with pytest.raises(ValueError, match=r"no module 'model\.layers\.7'"):
         Splice(model, {"model.layers.7": lambda value, _read: value})
     with (
