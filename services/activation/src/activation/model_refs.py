@@ -247,7 +247,9 @@ def _differences(trained_on: Mapping[str, Any], ref: ModelRef) -> list[Violation
     names = ["fingerprint", "weights", "dtype"]
     if ref.weights != "trained" and trained_on.get("weights") == ref.weights:
         names += ["weights_seed", "initial_weights_fingerprint"]
-    differing = [name for name in names if trained_on.get(name) not in (None, "", getattr(ref, name))]
+    if not trained_on.get("fingerprint"):
+        names.remove("fingerprint")
+    differing = [name for name in names if trained_on.get(name) not in (None, getattr(ref, name))]
     return [
         Violation(
             f"model.{name}",
