@@ -92,8 +92,10 @@ def test_sizes_follow_sparsifys_defaults(tmp_path: Path) -> None:
         ({"d_in": None}, MalformedCoder, "d_in is None"),
         ({"d_in": 25}, MalformedCoder, r"encoder.weight is \[96, 24\]; cfg.json says it must be \[96, 25\]"),
         ({"activation": "groupmax"}, UnsupportedCoder, "activation is 'groupmax'; only 'topk'"),
-        ({"transcode": True}, UnsupportedCoder, "transcode is set"),
-        ({"skip_connection": True}, UnsupportedCoder, "skip_connection is set"),
+        ({"signed": True}, UnsupportedCoder, "signed is set"),
+        ({"transcode": True, "skip_connection": True}, MalformedCoder, "has no tensor 'W_skip'"),
+        ({"skip_connection": True}, MalformedCoder, "only a transcoder has another width out or a skip connection"),
+        ({"d_out": 12}, MalformedCoder, "only a transcoder has another width out"),
     ],
 )
 def test_wrong_config(tmp_path: Path, change: dict[str, Any], error: type[Exception], message: str) -> None:

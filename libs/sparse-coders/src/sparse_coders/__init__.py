@@ -1,22 +1,40 @@
 """Sparse coders: modules, gradients and file formats. PyTorch and files, nothing else."""
 
+from sparse_coders.batch_topk_coder import BatchTopKCoder, MatryoshkaCoder
+from sparse_coders.coder_files import CONFIG_FILE
 from sparse_coders.errors import InvalidShape, MalformedCoder, UnsupportedCoder
+from sparse_coders.form import ARCHITECTURES
+from sparse_coders.gated_coder import GatedCoder
 from sparse_coders.gradients import Backward, Gradients, Losses, gradients
 from sparse_coders.initial import initial_coder, normalise_decoder
-from sparse_coders.sparsify_layout import CONFIG_FILE, WEIGHTS_FILE, config_of, load, save
-from sparse_coders.topk_coder import TopK, TopKCoder
+from sparse_coders.jumprelu_coder import JumpReLUCoder
+from sparse_coders.layouts import load
+from sparse_coders.relu_coder import ReLUCoder
+from sparse_coders.saelens_layout import load_saelens, save_saelens
+from sparse_coders.sparse_coder import Encoded, SparseCoder
+from sparse_coders.sparsify_layout import WEIGHTS_FILE, config_of, save
+from sparse_coders.threshold_coder import ThresholdCoder
+from sparse_coders.topk_coder import TopKCoder
 from sparse_coders.trainer import StepReport, TopKTrainer
 
 __all__ = [
+    "ARCHITECTURES",
     "CONFIG_FILE",
     "WEIGHTS_FILE",
     "Backward",
+    "BatchTopKCoder",
+    "Encoded",
+    "GatedCoder",
     "Gradients",
     "InvalidShape",
+    "JumpReLUCoder",
     "Losses",
     "MalformedCoder",
+    "MatryoshkaCoder",
+    "ReLUCoder",
+    "SparseCoder",
     "StepReport",
-    "TopK",
+    "ThresholdCoder",
     "TopKCoder",
     "TopKTrainer",
     "UnsupportedCoder",
@@ -24,6 +42,8 @@ __all__ = [
     "gradients",
     "initial_coder",
     "load",
+    "load_saelens",
     "normalise_decoder",
     "save",
+    "save_saelens",
 ]

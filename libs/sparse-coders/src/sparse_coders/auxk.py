@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sparse_coders.topk_coder import TopKCoder, tile_height
+from sparse_coders.sparse_coder import tile_height
+from sparse_coders.topk_coder import TopKCoder
 
 
 class AuxK(NamedTuple):

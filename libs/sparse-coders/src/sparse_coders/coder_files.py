@@ -1,0 +1,60 @@
+"""The two files of a coder's folder, read and checked."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
+from torch import Tensor
+
+from sparse_coders.errors import MalformedCoder
+
+CONFIG_FILE = "cfg.json"
+
+
+def read_config(folder: Path, weights_file: str) -> Mapping[str, Any]:
+    """Returns the content of cfg.json. Raises MalformedCoder when it is missing or no JSON object."""
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise MalformedCoder(f"{path} does not exist; a coder is a folder with {CONFIG_FILE} and {weights_file}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MalformedCoder(f"{path} is not JSON ({error}); write it with sparsify or `sparse_coders.save`") from error
+    if not isinstance(config, dict):
+        raise MalformedCoder(f"{path} holds a {type(config).__name__}; expected a JSON object with at least d_in")
+    return config  # pyright: ignore[reportUnknownVariableType]
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Returns all tensors of a file. Raises MalformedCoder when it is missing or damaged."""
+    if not path.is_file():
+        raise MalformedCoder(f"{path} does not exist; a coder is a folder with {CONFIG_FILE} and {path.name}")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise MalformedCoder(f"{path} is damaged or not safetensors: {error}") from error
+
+
+def check_tensor(path: Path, name: str, found: Mapping[str, Tensor], shape: tuple[int, ...]) -> None:
+    """Raises MalformedCoder when a tensor is missing, of another shape or type, or not finite."""
+    if name not in found:
+        raise MalformedCoder(f"{path} has no tensor {name!r}; it has {sorted(found)}")
+    tensor = found[name]
+    if tuple(tensor.shape) != shape:
+        raise MalformedCoder(f"{path}: {name} is {list(tensor.shape)}; cfg.json says it must be {list(shape)}")
+    if not tensor.is_floating_point():
+        raise MalformedCoder(f"{path}: {name} is {tensor.dtype}; expected float32, float16 or bfloat16")
+    if not bool(torch.isfinite(tensor).all()):
+        raise MalformedCoder(f"{path}: {name} holds values that are not finite; the training run diverged")
+
+
+def count_of(config: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    """Returns a whole number from 1 of the config. Raises MalformedCoder when it is none."""
+    value = config.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise MalformedCoder(f"cfg.json: {name} is {value!r}; expected a whole number of at least 1")
+    return value

@@ -1,0 +1,311 @@
+"""Coders on disk, in the layout of SAELens 6: a folder with `cfg.json` and `sae_weights.safetensors`.
+
+W_enc is stored as [d_model, d_sae]. A coder that reads x where ours reads x - b_dec (`apply_b_dec_to_input` false), one
+whose latents are compared after multiplication by the norm of their decoder row (`rescale_acts_by_decoder_norm`) and
+one that saw activations times a constant (`expected_average_only_in`) become one of ours by folding that into its
+weights. A scale that differs from token to token cannot be folded and is refused.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sparse_coders.coder_files import CONFIG_FILE, check_tensor, count_of, read_config, read_tensors
+from sparse_coders.errors import MalformedCoder, UnsupportedCoder
+from sparse_coders.form import Form, assembled, form_of, shapes
+from sparse_coders.sparse_coder import SparseCoder
+
+WEIGHTS_FILE = "sae_weights.safetensors"
+SCALE_FILE = "activation_scaler.json"
+"""Beside the weights of a checkpoint, {"scaling_factor": number}."""
+_VERSION = "6.54.12"
+
+_READ: Mapping[str, tuple[str, bool, bool]] = {
+    "standard": ("relu", False, False),
+    "topk": ("topk", False, False),
+    "jumprelu": ("jumprelu", False, False),
+    "gated": ("gated", False, False),
+    "batchtopk": ("batch_topk", False, False),
+    "matryoshka_batchtopk": ("matryoshka_batch_topk", False, False),
+    "transcoder": ("relu", True, False),
+    "skip_transcoder": ("relu", True, True),
+    "jumprelu_transcoder": ("jumprelu", True, False),
+    "jumprelu_skip_transcoder": ("jumprelu", True, True),
+}
+"""SAELens's architectures: ours, transcoder, skip connection."""
+_WRITTEN: Mapping[str, str] = {
+    "relu": "standard",
+    "topk": "topk",
+    "jumprelu": "jumprelu",
+    "gated": "gated",
+    # SAELens has no class to run these; it saves them as JumpReLU, as we do.
+    "batch_topk": "jumprelu",
+    "matryoshka_batch_topk": "jumprelu",
+}
+_TRAINED_AS: Mapping[str, str] = {"batchtopk": "batch_topk", "matryoshka_batchtopk": "matryoshka_batch_topk"}
+_PER_TOKEN = {"constant_norm_rescale", "layer_norm"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Folds:
+    """What has to go into the weights, in this order."""
+
+    decoder_norm: bool
+    scale: float
+    """Of the input; 1 for none."""
+    subtract_b_dec: bool
+    """The file's coder does not subtract b_dec, ours does."""
+
+    @property
+    def any(self) -> bool:
+        return self.decoder_norm or self.scale != 1 or self.subtract_b_dec
+
+
+def save_saelens(
+    coder: SparseCoder, folder: Path | str, *, metadata: Mapping[str, str | int | bool] | None = None
+) -> None:
+    """Writes a coder so that `sae_lens.SAE.load_from_disk(folder)` loads it and gives the same.
+
+    Args:
+        coder: What to write.
+        folder: Made when it is not there.
+        metadata: Fields of SAELens's metadata: `model_name`, `hook_name`, `hook_name_out`, `prepend_bos`, ...
+
+    Raises:
+        UnsupportedCoder: a transcoder of an architecture that SAELens has only for autoencoders.
+    """
+    architecture = _saelens_name(form_of(coder))
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {n: p.detach().cpu().contiguous() for n, p in coder.named_parameters()}
+    tensors["W_enc"] = tensors["W_enc"].T.contiguous()
+    if "threshold" in tensors:
+        tensors["threshold"] = tensors["threshold"].expand(coder.d_sae).contiguous()
+    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    config = _written_config(coder, architecture, metadata or {})
+    (folder / CONFIG_FILE).write_text(json.dumps(config), encoding="utf-8")
+
+
+def _saelens_name(form: Form) -> str:
+    written = _WRITTEN[form.architecture]
+    if not form.transcoder:
+        return written
+    name = {"standard": "", "jumprelu": "jumprelu_"}.get(written)
+    if name is None:
+        raise UnsupportedCoder(
+            f"SAELens has no transcoder of the architecture {form.architecture}, only relu and jumprelu ones; "
+            "write it in sparsify's layout"
+        )
+    return f"{name}skip_transcoder" if form.skip else f"{name}transcoder"
+
+
+def _is_transcoder(architecture: str) -> bool:
+    return _READ[architecture][1]
+
+
+def _written_config(
+    coder: SparseCoder, architecture: str, metadata: Mapping[str, str | int | bool]
+) -> Mapping[str, Any]:
+    form = form_of(coder)
+    said: dict[str, Any] = {"sae_lens_version": _VERSION, **metadata}
+    trained_as = {ours: theirs for theirs, ours in _TRAINED_AS.items()}.get(form.architecture)
+    if trained_as:
+        said["training_architecture"] = trained_as
+        said["training_architecture_details"] = {"matryoshka_widths": list(form.widths)} if form.widths else {}
+    config: dict[str, Any] = {
+        "architecture": architecture,
+        "d_in": form.d_model,
+        "d_sae": form.d_sae,
+        "dtype": str(coder.dtype).removeprefix("torch."),
+        "device": "cpu",
+        "apply_b_dec_to_input": not form.transcoder,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        "metadata": said,
+    }
+    if form.transcoder:
+        config["d_out"] = form.d_out
+    if form.k is not None:
+        config |= {"k": form.k, "rescale_acts_by_decoder_norm": False}
+    return config
+
+
+def load_saelens(
+    folder: Path | str, *, dtype: torch.dtype | None = torch.float32, device: torch.device | str = "cpu"
+) -> SparseCoder:
+    """Returns the coder in a folder.
+
+    Args:
+        folder: Holds cfg.json and sae_weights.safetensors.
+        dtype: Type of the loaded weights; None keeps the type of the file.
+        device: Where to put them.
+
+    Raises:
+        MalformedCoder: a file is missing or damaged, a tensor is missing, of the wrong shape or not finite, k > d_sae.
+        UnsupportedCoder: an architecture or a normalisation that cannot be run.
+    """
+    folder = Path(folder)
+    config = _current(read_config(folder, WEIGHTS_FILE))
+    path = folder / WEIGHTS_FILE
+    found = _renamed(read_tensors(path), path)
+    form = _with_training_form(_form(config), config, found)
+    tensors = _checked(path, form, found)
+    dtype = dtype or tensors["W_enc"].dtype
+    folds = _folds(config, folder)
+    if folds.any:
+        tensors = _folded({name: value.double() for name, value in tensors.items()}, form, folds)
+    return assembled(form, tensors, dtype, device)
+
+
+def _current(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the config with the fields of SAELens 6, whatever version wrote it."""
+    kwargs: Mapping[str, Any] = config.get("activation_fn_kwargs") or {}
+    activation = config.get("activation_fn", config.get("activation_fn_str", "relu"))
+    said = {"architecture": "standard", "normalize_activations": "none", "metadata": {}, **config}
+    if activation == "topk" and said["architecture"] in ("standard", "topk"):
+        said |= {"architecture": "topk", "k": kwargs.get("k", config.get("k"))}
+    elif activation not in ("relu", "topk"):
+        raise UnsupportedCoder(f"cfg.json: activation_fn is {activation!r}; only 'relu' and 'topk' can be run")
+    if isinstance(said["normalize_activations"], bool) or said["normalize_activations"] is None:
+        said["normalize_activations"] = "expected_average_only_in" if said["normalize_activations"] else "none"
+    return said
+
+
+def _form(config: Mapping[str, Any]) -> Form:
+    name = config["architecture"]
+    if name not in _READ:
+        known = ", ".join(_READ)
+        raise UnsupportedCoder(f"cfg.json: architecture is {name!r}; of SAELens's, {known} can be run")
+    architecture, transcoder, skip = _READ[name]
+    d_model, d_sae = count_of(config, "d_in"), count_of(config, "d_sae")
+    return Form(
+        architecture=architecture,
+        d_model=d_model,
+        d_sae=d_sae,
+        d_out=count_of(config, "d_out", d_model) if transcoder else d_model,
+        transcoder=transcoder,
+        skip=skip,
+        k=count_of(config, "k") if architecture == "topk" else None,
+        widths=_widths(config, d_sae) if architecture == "matryoshka_batch_topk" else (),
+    )
+
+
+def _with_training_form(form: Form, config: Mapping[str, Any], found: Mapping[str, Tensor]) -> Form:
+    """Returns what a coder was trained as, where SAELens saved it as JumpReLU with one threshold for all latents."""
+    metadata: Mapping[str, Any] = config.get("metadata") or {}
+    architecture = _TRAINED_AS.get(str(metadata.get("training_architecture")))
+    threshold = found.get("threshold")
+    if architecture is None or form.architecture != "jumprelu" or form.transcoder or threshold is None:
+        return form
+    if not threshold.numel() or not bool((threshold == threshold.flatten()[0]).all()):
+        return form
+    widths = _widths(metadata.get("training_architecture_details") or {}, form.d_sae)
+    nested = architecture == "matryoshka_batch_topk"
+    return Form(architecture, form.d_model, form.d_sae, form.d_out, widths=widths if nested else ())
+
+
+def _widths(config: Mapping[str, Any], d_sae: int) -> tuple[int, ...]:
+    """Returns the nested widths; SAELens adds d_sae where it is missing."""
+    given = [
+        count_of({"matryoshka_widths": width}, "matryoshka_widths") for width in config.get("matryoshka_widths", ())
+    ]
+    return tuple(given if given and given[-1] == d_sae else [*given, d_sae])
+
+
+def _renamed(found: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Returns the tensors by the names of SAELens 6's inference classes."""
+    if "log_threshold" in found:
+        found["threshold"] = found.pop("log_threshold").exp()
+    if "topk_threshold" in found:
+        found["threshold"] = found.pop("topk_threshold")
+    for name in ("scaling_factor", "finetuning_scaling_factor"):
+        if name in found and not bool((found[name] == 1).all()):
+            raise UnsupportedCoder(f"{path} holds {name}; multiply the rows of W_dec by it and save the coder again")
+    return found
+
+
+def _checked(path: Path, form: Form, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the tensors in our orientation."""
+    tensors: dict[str, Tensor] = {}
+    for name, shape in shapes(form).items():
+        if name == "W_enc":
+            check_tensor(path, name, found, shape[::-1])
+            tensors[name] = found[name].T
+        elif name == "threshold" and not shape:
+            stored = found.get(name)
+            check_tensor(path, name, found, () if stored is None else tuple(stored.shape))
+            tensors[name] = found[name].flatten()[0]
+        else:
+            check_tensor(path, name, found, shape)
+            tensors[name] = found[name]
+    if "W_skip" in found and not form.skip:
+        raise MalformedCoder(f"{path} holds W_skip, but cfg.json says an architecture without a skip connection")
+    return tensors
+
+
+def _folds(config: Mapping[str, Any], folder: Path) -> _Folds:
+    normalisation = config["normalize_activations"]
+    transcoder = _is_transcoder(config["architecture"])
+    if transcoder and normalisation != "none":
+        raise UnsupportedCoder(
+            f"cfg.json: normalize_activations is {normalisation!r}; of a transcoder it must be 'none'"
+        )
+    if normalisation in _PER_TOKEN:
+        raise UnsupportedCoder(
+            f"cfg.json: normalize_activations is {normalisation!r}, a scale of its own for each token, which cannot be "
+            "folded into the weights; use a coder that reads the activations as they are"
+        )
+    if normalisation not in ("none", "expected_average_only_in"):
+        raise UnsupportedCoder(
+            f"cfg.json: normalize_activations is {normalisation!r}; fold it into the weights with SAELens "
+            "(`fold_activation_whitening`) and save the coder again"
+        )
+    return _Folds(
+        decoder_norm=bool(config.get("rescale_acts_by_decoder_norm")),
+        scale=_scale(folder) if normalisation == "expected_average_only_in" else 1.0,
+        subtract_b_dec=not transcoder and not config.get("apply_b_dec_to_input", True),
+    )
+
+
+def _scale(folder: Path) -> float:
+    try:
+        value = json.loads((folder / SCALE_FILE).read_text(encoding="utf-8"))["scaling_factor"]
+        scale = float(value)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnsupportedCoder(
+            "cfg.json: normalize_activations is 'expected_average_only_in', but the factor is not in the files; "
+            f"put {SCALE_FILE} with {{'scaling_factor': number}} beside them, or fold it with SAELens "
+            "(`fold_activation_norm_scaling_factor`) and save the coder again"
+        ) from error
+    if not 0 < scale < float("inf"):
+        raise MalformedCoder(f"{SCALE_FILE}: scaling_factor is {scale}; expected a number above 0")
+    return scale
+
+
+def _folded(tensors: Mapping[str, Tensor], form: Form, folds: _Folds) -> dict[str, Tensor]:
+    """Returns the weights of the coder of ours that gives the same, in float64."""
+    folded = dict(tensors)
+    if folds.decoder_norm:
+        norm = folded["W_dec"].norm(dim=1)
+        folded["W_enc"] = folded["W_enc"] * norm[:, None]
+        folded["b_enc"] = folded["b_enc"] * norm
+        # A latent without a decoder row gives nothing, whatever its norm.
+        folded["W_dec"] = folded["W_dec"] / norm.clamp(min=1e-300)[:, None]
+    if folds.scale != 1:
+        folded["W_enc"] = folded["W_enc"] * folds.scale
+        folded["W_dec"] = folded["W_dec"] / folds.scale
+        folded["b_dec"] = folded["b_dec"] / folds.scale
+    if folds.subtract_b_dec:
+        shift = folded["W_enc"] @ folded["b_dec"]
+        if form.architecture == "gated":
+            folded["b_gate"] = folded["b_gate"] + shift
+            folded["b_mag"] = folded["b_mag"] + shift * folded["r_mag"].exp()
+        else:
+            folded["b_enc"] = folded["b_enc"] + shift
+    return folded
