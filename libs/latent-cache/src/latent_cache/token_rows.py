@@ -8,6 +8,7 @@ from jaxtyping import Int32, Int64
 from tokenizers import Tokenizer
 
 from latent_cache.tensor_file import TensorFile
+from latent_cache.token_policy import TokenPolicy, token_policy
 
 Split = Literal["train", "test"]
 
@@ -21,7 +22,9 @@ class TokenRows:
     """A tokens artifact: rows of `ctx_len` token ids and the document of each. Train rows come first."""
 
     def __init__(self, artifact: Artifact) -> None:
+        """Raises FailedPrecondition for tokens of a policy that is not known here."""
         self._artifact = artifact
+        self.policy: TokenPolicy = token_policy(artifact.manifest.statistics, artifact.id)
         parts = [p for p in artifact.manifest.parts if p.name.startswith("rows-")]
         parts.sort(key=lambda p: int(str(p.metadata["first_row"])))
         self._files = [TensorFile(artifact, p.name) for p in parts]

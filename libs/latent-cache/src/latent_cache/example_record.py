@@ -1,0 +1,139 @@
+"""One latent's kept windows as bytes: all that is needed to explain and score it, tokens included.
+
+A record is a header (`_HEADER`), varints (rows, starts, documents, numbers of activations, their offsets in the
+window), one byte of marks a window, token ids as uint16 or uint32, activations as in the entries, and a crc32 of all
+that is before it.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32, Int64
+
+from latent_cache.scaled import ActivationDtype, activation_bytes, decode_activations, encode_activations
+from latent_cache.varint import decode_varints, encode_varints
+from latent_cache.windows import Window
+
+RECORD_VERSION = 1
+# version, flags, latent, window length, windows, activations, bytes of varints, maximum
+_HEADER = struct.Struct("<BBIIIIIf")
+_CHECKSUM = struct.Struct("<I")
+_WIDE_TOKENS, _WIDE_ACTIVATIONS = 1, 2
+_TEST, _TOP, _SAMPLED, _DECILE_SHIFT = 1, 2, 4, 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExampleRecord:
+    """Windows in which one latent fires, in the order of row and start, each once."""
+
+    latent: int
+    window_length: int
+    maximum: float
+    """The latent's strongest activation, in or outside these windows."""
+    rows: Int64[np.ndarray, " windows"]
+    starts: Int32[np.ndarray, " windows"]
+    documents: Int32[np.ndarray, " windows"]
+    test: Bool[np.ndarray, " windows"]
+    """Whether the document is of the test split."""
+    top: Bool[np.ndarray, " windows"]
+    """Whether it is one of the strongest of its split."""
+    sampled: Bool[np.ndarray, " windows"]
+    """Whether it is in the reservoir of its decile."""
+    deciles: Int32[np.ndarray, " windows"]
+    """By the strongest activation, among all windows of the split in which the latent fires; 9 is the strongest."""
+    tokens: Int32[np.ndarray, "windows window_length"]
+    first_activations: Int64[np.ndarray, " windows_plus_1"]
+    """Window `i` owns activations `first_activations[i]:first_activations[i + 1]`."""
+    offsets: Int32[np.ndarray, " n"]
+    """Position of each activation in its window."""
+    activations: Float32[np.ndarray, " n"]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def peaks(self) -> Float32[np.ndarray, " windows"]:
+        """The strongest activation in each window, as stored."""
+        return np.maximum.reduceat(self.activations, self.first_activations[:-1]) if len(self) else self.activations
+
+    def window(self, which: int) -> Window:
+        """Returns one window with its dense activations."""
+        span = slice(int(self.first_activations[which]), int(self.first_activations[which + 1]))
+        dense = np.zeros(self.window_length, np.float32)
+        dense[self.offsets[span]] = self.activations[span]
+        return Window(
+            row=int(self.rows[which]),
+            start=int(self.starts[which]),
+            document=int(self.documents[which]),
+            split="test" if self.test[which] else "train",
+            tokens=self.tokens[which],
+            activations=dense,
+        )
+
+
+def encode_examples(record: ExampleRecord, dtype: ActivationDtype) -> bytes:
+    """Returns the bytes of a record. Raises ValueError for activations outside (0, maximum]."""
+    columns = (record.rows, record.starts, record.documents, np.diff(record.first_activations), record.offsets)
+    varints = encode_varints(np.concatenate([column.astype(np.int64) for column in columns]))
+    wide = bool(record.tokens.size) and int(record.tokens.max()) >= 1 << 16
+    flags = _WIDE_TOKENS * wide | _WIDE_ACTIVATIONS * (dtype == "float32")
+    marks = (
+        record.test * _TEST | record.top * _TOP | record.sampled * _SAMPLED | record.deciles << _DECILE_SHIFT
+    ).astype(np.uint8)
+    header = _HEADER.pack(
+        RECORD_VERSION,
+        flags,
+        record.latent,
+        record.window_length,
+        len(record),
+        len(record.activations),
+        len(varints),
+        record.maximum,
+    )
+    tokens = record.tokens.astype("<u4" if wide else "<u2").tobytes()
+    activations = encode_activations(record.activations, record.maximum, dtype)
+    data = b"".join((header, varints.tobytes(), marks.tobytes(), tokens, activations))
+    return data + _CHECKSUM.pack(zlib.crc32(data))
+
+
+def decode_examples(data: bytes) -> ExampleRecord:
+    """Inverse of `encode_examples`. Raises ValueError when the bytes are no record, or a damaged one."""
+    if len(data) < _HEADER.size + _CHECKSUM.size or data[0] != RECORD_VERSION:
+        raise ValueError(f"{len(data)} bytes are no record of version {RECORD_VERSION}")
+    end = len(data) - _CHECKSUM.size
+    if zlib.crc32(memoryview(data)[:end]) != _CHECKSUM.unpack_from(data, end)[0]:
+        raise ValueError("the record does not have the checksum it ends with")
+    _, flags, latent, length, count, activation_count, varint_bytes, maximum = _HEADER.unpack_from(data)
+    token_type = np.dtype("<u4" if flags & _WIDE_TOKENS else "<u2")
+    dtype: ActivationDtype = "float32" if flags & _WIDE_ACTIVATIONS else "float16"
+    sizes = (varint_bytes, count, count * length * token_type.itemsize, activation_count * activation_bytes(dtype))
+    bounds = np.cumsum([_HEADER.size, *sizes]).tolist()
+    if bounds[-1] != end:
+        raise ValueError(f"{len(data)} bytes for a record that takes {bounds[-1] + _CHECKSUM.size}")
+    varints, marks, tokens, activations = (data[a:b] for a, b in pairwise(bounds))
+    columns = decode_varints(np.frombuffer(varints, np.uint8), 4 * count + activation_count)
+    counts = columns[3 * count : 4 * count]
+    first_activations = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    offsets = columns[4 * count :]
+    if int(first_activations[-1]) != activation_count or (activation_count and int(offsets.max()) >= length):
+        raise ValueError("the activations of the record do not lie in its windows")
+    flag_bytes = np.frombuffer(marks, np.uint8)
+    return ExampleRecord(
+        latent=latent,
+        window_length=length,
+        maximum=maximum,
+        rows=columns[:count],
+        starts=columns[count : 2 * count].astype(np.int32),
+        documents=columns[2 * count : 3 * count].astype(np.int32),
+        test=(flag_bytes & _TEST) > 0,
+        top=(flag_bytes & _TOP) > 0,
+        sampled=(flag_bytes & _SAMPLED) > 0,
+        deciles=(flag_bytes >> _DECILE_SHIFT).astype(np.int32),
+        tokens=np.frombuffer(tokens, token_type).reshape(count, length).astype(np.int32),
+        first_activations=first_activations,
+        offsets=offsets.astype(np.int32),
+        activations=decode_activations(activations, maximum, dtype),
+    )
