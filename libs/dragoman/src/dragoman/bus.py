@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import nats
@@ -25,6 +25,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, KeyValueConfig
 from nats.js.kv import KeyValue
 
 from dragoman import topology
+from dragoman.client_tls import ClientTls
 from dragoman.errors import ResourceExhausted, Unavailable
 
 T = TypeVar("T")
@@ -50,9 +51,12 @@ class BusConfig:
     """Where NATS is and how patient to be. Times in seconds."""
 
     url: str = "nats://127.0.0.1:4222"
+    """One server, or several with commas between them; `tls://` for TLS."""
     namespace: str = "dragoman"
     user: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
+    tls: ClientTls | None = None
+    """None: the system's authorities, and only where the address begins with tls://."""
     ack_wait: float = 30.0
     lease: float = 30.0
     replicas: int = 1
@@ -70,21 +74,23 @@ class Bus:
         self._js: JetStreamContext | None = None
         self._buckets: dict[str, KeyValue] = {}
         self._closing = False
+        self._trouble = ""
 
     async def connect(self) -> None:
         """Connects and makes sure that streams and buckets exist. Raises Unavailable when NATS cannot be reached."""
         deadline = time.monotonic() + self.config.patience
         while True:
             try:
-                self._nc = await self._dial()
+                async with asyncio.timeout(max(0.1, deadline - time.monotonic())):  # the client itself never gives up
+                    self._nc = await self._dial()
                 self._js = self._nc.jetstream(timeout=5)
                 await self.bootstrap()
                 return
             except (*_AWAY, nats.errors.NoServersError, OSError) as error:
                 if time.monotonic() > deadline:
                     raise Unavailable(
-                        f"NATS at {self.config.url} cannot be reached ({error or type(error).__name__}). "
-                        "Start it (`dragoman up` does on a laptop) or set DRAGOMAN_NATS_URL"
+                        f"NATS at {self.config.url} cannot be reached ({self._trouble or error or type(error).__name__}"
+                        "). Start it (`dragoman up` does on a laptop) or set DRAGOMAN_NATS_URL"
                     ) from error
                 await asyncio.sleep(0.3)
 
@@ -93,7 +99,8 @@ class Bus:
             self.closed.set()
 
         async def disturbed(error: Exception) -> None:
-            _LOG.debug("nats: %s", str(error) or type(error).__name__)
+            self._trouble = str(error) or type(error).__name__
+            _LOG.debug("nats: %s", self._trouble)
 
         async def away() -> None:
             if not self._closing:
@@ -103,7 +110,8 @@ class Bus:
             _LOG.info("nats at %s is back", self.config.url)
 
         return await nats.connect(
-            self.config.url,
+            [url.strip() for url in self.config.url.split(",")],
+            tls=self.config.tls.context() if self.config.tls else None,
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.3,
             ping_interval=20,

@@ -15,6 +15,7 @@ from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error
 from urllib3.exceptions import HTTPError, MaxRetryError
 
+from dragoman.client_tls import ClientTls
 from dragoman.errors import DragomanError, InvalidSpec, TransientTaskError, Unavailable
 from dragoman.metrics import METRICS
 from dragoman.telemetry import register_secret
@@ -40,6 +41,8 @@ class StoreConfig:
     secret_key: str = field(default="", repr=False)
     bucket: str = "dragoman"
     secure: bool = False
+    tls: ClientTls | None = None
+    """None: the system's authorities."""
     region: str = "us-east-1"
     patience: float = 30.0
     """How long an operation is repeated while the store is away."""
@@ -182,7 +185,7 @@ def _client(config: StoreConfig) -> Minio:
         timeout=urllib3.Timeout(connect=5.0, read=20.0),
         retries=urllib3.Retry(total=0, connect=0, read=0, redirect=0, status=0, other=0),
         maxsize=32,
-        cert_reqs="CERT_REQUIRED",
+        ssl_context=(config.tls or ClientTls()).context() if config.secure else None,
     )
     try:
         return Minio(

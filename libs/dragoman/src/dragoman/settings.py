@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman.bus import BusConfig
+from dragoman.client_tls import ClientTls
 from dragoman.errors import InvalidSpec
 from dragoman.rpc.server import ServerConfig, TlsConfig
 from dragoman.store import StoreConfig
@@ -37,6 +38,7 @@ class Settings:
                 namespace=read.text("DRAGOMAN_NAMESPACE", "dragoman"),
                 user=read.text("DRAGOMAN_NATS_USER", ""),
                 password=read.text("DRAGOMAN_NATS_PASSWORD", ""),
+                tls=_client_tls(read, "DRAGOMAN_NATS"),
                 ack_wait=read.number("DRAGOMAN_ACK_WAIT_S", 30.0),
                 lease=read.number("DRAGOMAN_LEASE_S", 30.0),
                 replicas=int(read.number("DRAGOMAN_NATS_REPLICAS", 1)),
@@ -48,6 +50,7 @@ class Settings:
                 bucket=read.text("DRAGOMAN_S3_BUCKET", "dragoman"),
                 region=read.text("DRAGOMAN_S3_REGION", "us-east-1"),
                 secure=read.flag("DRAGOMAN_S3_SECURE"),
+                tls=_client_tls(read, "DRAGOMAN_S3"),
             ),
             worker=WorkerConfig(
                 slots=int(read.number(f"{prefix}_SLOTS", 1)),
@@ -80,6 +83,16 @@ def _tls(read: "_Reader") -> TlsConfig | None:
     if not certificate:
         return None
     return TlsConfig(Path(certificate), Path(key), Path(client_ca) if client_ca else None)
+
+
+def _client_tls(read: "_Reader", prefix: str) -> ClientTls | None:
+    names = [f"{prefix}_{name}" for name in ("TLS_CA", "TLS_CERTIFICATE", "TLS_KEY")]
+    ca, certificate, key = (read.text(name, "") for name in names)
+    if bool(certificate) != bool(key):
+        raise InvalidSpec("only one of certificate and key is set; set both, or neither", field=names[1])
+    if not ca and not certificate:
+        return None
+    return ClientTls(*(Path(value) if value else None for value in (ca, certificate, key)))
 
 
 class _Reader:
