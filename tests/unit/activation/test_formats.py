@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from activation.core.cutting import text_pieces
+from activation.core.document_field import DocumentField
 from activation.core.formats import MalformedText, read_documents, scan
 from activation.corpus import Corpus, checked_corpus, unchanged_corpus
 from activation.fingerprints import JsonCache
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 
 def _corpus(source: Path, cache: Path, format: str = "auto", text_field: str = "text") -> Corpus:
-    return checked_corpus(str(source), format, text_field, None, JsonCache(cache))
+    return checked_corpus(str(source), format, DocumentField(text_field), None, JsonCache(cache))
 
 
 def _texts(corpus: Corpus, first: int = 0, end: int | None = None) -> dict[str, str]:
@@ -78,7 +79,9 @@ def test_fingerprint_depends_on_names_and_bytes_only(mixed: Path, tmp_path: Path
     (mixed / "a.txt").write_text("other")
     assert _corpus(mixed, tmp_path / "cache").fingerprint != first.fingerprint
     with pytest.raises(UserTaskError, match="changed since the job was submitted"):
-        unchanged_corpus(str(mixed), "auto", "text", first.fingerprint, None, JsonCache(tmp_path / "cache"))
+        unchanged_corpus(
+            str(mixed), "auto", DocumentField("text"), first.fingerprint, None, JsonCache(tmp_path / "cache")
+        )
 
 
 def test_a_known_file_is_not_read_again(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,10 +137,10 @@ def test_a_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_wrong_json_late_in_a_file_is_an_error_when_it_is_read() -> None:
     data = _jsonl(*({"text": "a"} for _ in range(1500))) + _jsonl({"other": 1})
-    found = scan("a.jsonl", "jsonl", io.BytesIO(data), "text")
+    found = scan("a.jsonl", "jsonl", io.BytesIO(data), DocumentField("text"))
     assert found.document_count == 1501
     with pytest.raises(MalformedText, match=r"document 1501 .* has no field 'text'"):
-        list(read_documents("a.jsonl", "jsonl", io.BytesIO(data), "text", (0, 0), 1501))
+        list(read_documents("a.jsonl", "jsonl", io.BytesIO(data), DocumentField("text"), (0, 0), 1501))
 
 
 @given(st.lists(st.text(alphabet="ab \n\t", max_size=30), max_size=8), st.integers(1, 20))

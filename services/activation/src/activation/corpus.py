@@ -9,6 +9,7 @@ import numpy as np
 from dragoman.errors import InvalidSpec, UserTaskError
 from dragoman.store import Store
 
+from activation.core.document_field import DocumentField
 from activation.core.formats import MalformedText, Mark, format_of, read_documents, scan
 from activation.fingerprints import JsonCache, combined, remembered
 from activation.sources import SourceFile, list_source
@@ -31,7 +32,7 @@ class Corpus:
     """Scanned files. Documents are numbered from 0 over all of them."""
 
     files: Sequence[CorpusFile]
-    text_field: str
+    document_field: DocumentField
     firsts: Any = field(init=False)
     """int64 [files + 1]: number of the first document of each file, and of all documents."""
 
@@ -78,36 +79,43 @@ class Corpus:
                 continue
             mark = max(m for m in file.marks if m[0] <= low)
             with file.file.open() as stream:
-                for ordinal, text in read_documents(file.file.name, file.format, stream, self.text_field, mark, high):
+                for ordinal, text in read_documents(
+                    file.file.name, file.format, stream, self.document_field, mark, high
+                ):
                     if ordinal >= low:
                         yield int(base) + ordinal, text
 
 
-def scan_corpus(source: str, format: str, text_field: str, store: Store | None, cache: JsonCache) -> Corpus:
+def scan_corpus(
+    source: str, format: str, document_field: DocumentField, store: Store | None, cache: JsonCache
+) -> Corpus:
     """Reads every file of a source once, or what is remembered of it. Raises InvalidSpec or MalformedText."""
 
     def make(file: SourceFile) -> list[Any]:
         with file.open() as stream:
-            found = scan(file.name, format_of(file.name, format), stream, text_field)
+            found = scan(file.name, format_of(file.name, format), stream, document_field)
         return [found.sha256, found.document_count, found.has_text, [list(m) for m in found.marks]]
 
     files = list_source(source, store, field_name="source")
-    scans = remembered(cache, files, ("corpus", source, format, text_field), make)
+    scans = remembered(cache, files, ("corpus", source, format, *document_field.key), make)
     scanned: list[CorpusFile] = []
     for file in files:
         sha256, count, has_text, marks = scans[file.name]
         scanned.append(
             CorpusFile(file, format_of(file.name, format), sha256, count, has_text, tuple((m[0], m[1]) for m in marks))
         )
-    return Corpus(scanned, text_field)
+    return Corpus(scanned, document_field)
 
 
-def checked_corpus(source: str, format: str, text_field: str, store: Store | None, cache: JsonCache) -> Corpus:
+def checked_corpus(
+    source: str, format: str, document_field: DocumentField, store: Store | None, cache: JsonCache
+) -> Corpus:
     """As `scan_corpus`, for a spec that is submitted: raises InvalidSpec also when there is no text at all."""
     try:
-        corpus = scan_corpus(source, format, text_field, store, cache)
+        corpus = scan_corpus(source, format, document_field, store, cache)
     except MalformedText as error:
-        field_name = "text_field" if error.reason == "NO_TEXT_FIELD" else "source"
+        named = "text_field" if document_field.template is None else "messages_field"
+        field_name = named if error.reason == "NO_TEXT_FIELD" else "source"
         raise InvalidSpec(error.message, field=field_name, reason=error.reason) from error
     if not corpus.document_count:
         raise InvalidSpec(
@@ -123,10 +131,10 @@ def checked_corpus(source: str, format: str, text_field: str, store: Store | Non
 
 
 def unchanged_corpus(
-    source: str, format: str, text_field: str, fingerprint: str, store: Store | None, cache: JsonCache
+    source: str, format: str, document_field: DocumentField, fingerprint: str, store: Store | None, cache: JsonCache
 ) -> Corpus:
     """As `scan_corpus`, for a task: raises UserTaskError when the files are not those of the spec any more."""
-    corpus = scan_corpus(source, format, text_field, store, cache)
+    corpus = scan_corpus(source, format, document_field, store, cache)
     if corpus.fingerprint != fingerprint:
         raise UserTaskError(
             f"{source} changed since the job was submitted: its sha256 is {corpus.fingerprint[:12]}..., "

@@ -158,7 +158,15 @@ def describe_tokenizer(path: Path, folder: Path) -> dict[str, Any]:
         "pad_id": tokenizer.pad_token_id,
         "adds_bos": bos is not None and encoded[:1] == [bos],
         "context_length": _context_length(path, tokenizer),
+        "chat_template": _chat_template(tokenizer),
+        "special_tokens": {n: str(t) for n, t in tokenizer.special_tokens_map.items() if not isinstance(t, list)},
     }
+
+
+def _chat_template(tokenizer: Any) -> str | None:
+    """Returns the template of plain conversations, None when there is none."""
+    templates = tokenizer.chat_template
+    return templates.get("default") if isinstance(templates, dict) else templates
 
 
 def _context_length(path: Path, tokenizer: Any) -> int | None:

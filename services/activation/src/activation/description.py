@@ -21,7 +21,7 @@ from activation.fingerprints import JsonCache
 from activation.locations import MODEL, MODEL_WITH_CODE, TOKENIZER, FileSet, Located, Locations, made_once
 
 _PATIENCE_S = 300
-_VERSION = "2"
+_VERSION = "3"
 """Of what the child says; part of the keys under which it is remembered."""
 
 
@@ -78,6 +78,10 @@ class TokenizerDescription:
     """True when it puts BOS before each text by itself."""
     context_length: int | None
     """Of the model that lies beside it; None when not known."""
+    chat_template: str | None
+    """Jinja source by which conversations become text; None when it has none."""
+    special_tokens: Mapping[str, str]
+    """Name, as in "bos_token", to text."""
 
 
 class Descriptions:

@@ -17,6 +17,7 @@ from activation.model_refs import (
     weights_origin,
 )
 from activation.spec import FidelitySpec, ModelRef
+from activation.token_policy import check_coder_policy
 
 if TYPE_CHECKING:
     from activation.fidelity_run import CoderShelf
@@ -62,7 +63,9 @@ class FidelityKind:
         check_tokens(tokens, described)
         for i in range(len(spec.coder_ids)):
             field_name = f"coder_ids[{i}]"
-            check_coder(check_kind(inputs, f"coder.{i}", "coder", field_name), spec.model, described, field_name)
+            coder = check_kind(inputs, f"coder.{i}", "coder", field_name)
+            check_coder(coder, spec.model, described, field_name)
+            check_coder_policy(tokens, coder, field_name)
         if tokens.manifest is not None:
             row_count = sum(end - first for first, end in _ranges(spec, tokens.manifest))
             check_task_count(row_count, spec.rows_per_task, spec.split)

@@ -19,6 +19,7 @@ from activation.model_refs import (
     weights_origin,
 )
 from activation.spec import LatentsSpec, ModelRef
+from activation.token_policy import check_coder_policy
 
 if TYPE_CHECKING:
     from activation.latents_run import CoderSlot
@@ -72,6 +73,7 @@ class LatentsKind:
         described = self._models.describe(spec.model)
         check_tokens(tokens, described)
         check_coder(coder, spec.model, described)
+        check_coder_policy(tokens, coder)
         ctx_len = int(str(tokens.spec.get("ctx_len", spec.window_length)))
         if spec.window_length > ctx_len:
             raise InvalidSpec(

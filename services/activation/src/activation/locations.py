@@ -60,6 +60,7 @@ TOKENIZER = FileSet(
         "tokenizer_config.json",
         "special_tokens_map.json",
         "added_tokens.json",
+        "chat_template.jinja",
         "vocab.*",
         "merges.txt",
         "*.model",

@@ -11,39 +11,54 @@ import pyarrow.parquet as pq
 from dragoman.artifacts import PartInfo
 from dragoman.errors import UserTaskError
 from dragoman.kinds import Context, Part, Progress
+from latent_cache.token_policy import POLICY_VERSION
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from activation.core.packing import Rows, RowShape, equal_blocks, pack_rows
+from activation.core.chat import ChatTemplate
+from activation.core.packing import Rows, RowShape, SecondBos, equal_blocks, masked, pack_rows, padded_documents
 from activation.core.splitting import draw_documents
 from activation.corpus import Corpus
 from activation.description import TokenizerDescription
 from activation.spec import TokensSpec
+from activation.tokenise_run import second_bos
 
 _TABLE_ROWS = 1 << 16
 _OPEN_FILES = 256
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class How:
+    """What packing needs to know besides the spec."""
+
+    tokenizer: TokenizerDescription
+    bos_id: int | None
+    template: ChatTemplate | None
+    masked_ids: "np.ndarray[Any, Any]"
+    """Tokens that do not count inside documents."""
+
+    def shape(self, ctx_len: int) -> RowShape:
+        """How a row is built."""
+        ids = (self.tokenizer.pad_id, self.tokenizer.eos_id, self.bos_id, 0)
+        return RowShape(ctx_len, self.bos_id, next(id_ for id_ in ids if id_ is not None))
+
+
 def pack(
-    spec: TokensSpec,
-    context: Context,
-    corpus: Corpus,
-    tokenizer: TokenizerDescription,
-    bos: int | None,
-    rows_per_shard: int,
+    spec: TokensSpec, context: Context, corpus: Corpus, how: How, rows_per_shard: int
 ) -> Iterator[Progress | Part]:
     """Stage 1: packs all documents in seeded order, the train split first, and lists them."""
     library = _Library(context, context.parts[0])
-    pad = next(id_ for id_ in (tokenizer.pad_id, tokenizer.eos_id, bos, 0) if id_ is not None)
-    shape = RowShape(spec.ctx_len, bos, pad)
+    shape = how.shape(spec.ctx_len)
     draw = draw_documents(corpus.document_count, spec.max_documents, spec.test_fraction, spec.seed)
     splits = [library.documents_of(order) for order in (draw.train, draw.test)]
     if not library.token_count:
         raise UserTaskError(f"the {sum(map(len, splits))} documents drawn from {spec.source} hold no tokens")
-    row_counts = [-(-sum(d.token_count for d in split) // shape.payload) for split in splits]
+    row_counts = [_row_count(split, shape, spec.packing) for split in splits]
     first_row = 0
-    for block in equal_blocks(_packed(library, splits, shape), rows_per_shard):
-        yield from _rows_part(context, first_row, rows_per_shard, block)
+    for block in equal_blocks(_packed(corpus, library, splits, shape, spec.packing), rows_per_shard):
+        counted = masked(block, how.masked_ids)
+        _count(counted, block, splits)
+        yield from _rows_part(context, first_row, rows_per_shard, counted)
         first_row += len(block)
         yield Progress(first_row * shape.payload, sum(row_counts) * shape.payload, "tokens", f"{first_row:,} rows")
     path = context.scratch / "documents.parquet"
@@ -52,12 +67,51 @@ def pack(
         **_counts(splits, row_counts),
         "ctx_len": spec.ctx_len,
         "rows_per_shard": rows_per_shard,
-        "vocab_size": tokenizer.vocab_size,
-        "bos_token_id": bos,
-        "pad_token_id": pad,
-        "has_bos": bos is not None,
+        "vocab_size": how.tokenizer.vocab_size,
+        "bos_token_id": how.bos_id,
+        "pad_token_id": shape.pad_id,
+        "has_bos": how.bos_id is not None,
+        "token_policy": _policy(spec, how, splits),
     }
+    if not metadata["token_count"]:
+        raise UserTaskError(
+            f"the documents of {spec.source} hold nothing but special tokens; set count_special_tokens to count them"
+        )
     yield Part("documents.parquet", path=path, row_count=sum(map(len, splits)), metadata=metadata)
+
+
+def _row_count(split: "Sequence[_Document]", shape: RowShape, packing: str) -> int:
+    if packing == "packed":
+        return -(-sum(d.token_count for d in split) // shape.payload)
+    if packing == "truncated":
+        return sum(d.token_count > 0 for d in split)
+    return sum(-(-d.token_count // shape.payload) for d in split)
+
+
+def _count(counted: Rows, seen: Rows, splits: "Sequence[Sequence[_Document]]") -> None:
+    """Adds the tokens of some rows to their documents: those that count and those that the model sees."""
+    train_count = len(splits[0])
+    for rows, name in ((counted, "counted"), (seen, "seen")):
+        for index, count in zip(*np.unique(rows.documents[rows.documents >= 0], return_counts=True), strict=True):
+            split, at = (0, int(index)) if index < train_count else (1, int(index) - train_count)
+            document = splits[split][at]
+            setattr(document, name, getattr(document, name) + int(count))
+
+
+def _policy(spec: TokensSpec, how: How, splits: "Sequence[Sequence[_Document]]") -> dict[str, Any]:
+    everything = [document for split in splits for document in split]
+    cut = [d.token_count - d.seen for d in everything if d.token_count > d.seen]
+    return {
+        "version": POLICY_VERSION,
+        "bos": spec.bos,
+        "bos_token_id": how.bos_id,
+        "packing": spec.packing,
+        "chat_template": None if how.template is None else how.template.sha256,
+        "truncated_document_count": len(cut),
+        "truncated_token_count": sum(cut),
+        "counts_special_tokens": spec.count_special_tokens,
+        "masked_token_count": sum(d.seen - d.counted for d in everything),
+    }
 
 
 def _counts(splits: "Sequence[Sequence[_Document]]", row_counts: Sequence[int]) -> dict[str, Any]:
@@ -69,7 +123,7 @@ def _counts(splits: "Sequence[Sequence[_Document]]", row_counts: Sequence[int]) 
         "document_count": len(everything),
         "train_document_count": len(splits[0]),
         "test_document_count": len(splits[1]),
-        "token_count": sum(d.token_count for d in everything),
+        "token_count": sum(d.counted for d in everything),
         "char_count": sum(d.char_count for d in everything),
         "byte_count": sum(d.byte_count for d in everything),
     }
@@ -84,6 +138,10 @@ class _Document:
     char_count: int = 0
     byte_count: int = 0
     token_count: int = 0
+    seen: int = 0
+    """Tokens in rows: fewer than `token_count` when it is truncated."""
+    counted: int = 0
+    """Of those, the ones that count as activations."""
     places: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
 
 
@@ -132,11 +190,19 @@ class _Library:
         self.token_count += begin
 
 
-def _packed(library: _Library, splits: Sequence[Sequence[_Document]], shape: RowShape) -> Iterator[Rows]:
+def _packed(
+    corpus: Corpus, library: _Library, splits: Sequence[Sequence[_Document]], shape: RowShape, packing: str
+) -> Iterator[Rows]:
     index = 0
     for split in splits:
         pieces = ((index + i, tokens) for i, document in enumerate(split) for tokens in library.tokens(document))
-        yield from pack_rows(pieces, shape)
+        if packing != "packed":
+            pieces = padded_documents(pieces, shape, truncated=packing == "truncated")
+        try:
+            yield from pack_rows(pieces, shape)
+        except SecondBos as error:
+            name = _name(corpus, split[error.document - index])
+            raise second_bos(name, "has a BOS token where a row starts, and each row has its own") from error
         index += len(split)
 
 
@@ -169,7 +235,7 @@ def _write_documents(path: Path, corpus: Corpus, splits: Sequence[Sequence[_Docu
                     "name": _name(corpus, document),
                     "split": split,
                     "char_count": document.char_count,
-                    "token_count": document.token_count,
+                    "token_count": document.counted,
                 }
                 for i, (split, document) in enumerate(listed[at : at + _TABLE_ROWS])
             ]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dragoman.errors import UserTaskError
 from dragoman.kinds import Context, Part, Progress
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
@@ -22,15 +23,49 @@ _TOKENS_PER_PART = 1 << 22
 _DOCUMENT, _CUT, _TOKENS, _CHARS, _BYTES = range(5)
 
 
-def tokenise(spec: TokensSpec, context: Context, corpus: Corpus, tokenizer_file: Path) -> Iterator[Progress | Part]:
+@dataclass(frozen=True, slots=True)
+class SecondBosCheck:
+    """Finds documents whose own BOS would stand directly behind another."""
+
+    bos_id: int | None
+    """What BOS is, also where rows have none; None when the tokenizer has none."""
+    rows_start_with_bos: bool
+
+    def check(self, tokens: "np.ndarray[Any, Any]", document: str) -> None:
+        """Looks at the first tokens of a document. Raises UserTaskError that names it."""
+        first = tokens[:2].tolist()
+        if self.bos_id is None or first[:1] != [self.bos_id]:
+            return
+        if self.rows_start_with_bos:
+            raise second_bos(document, "starts with a BOS token, and so does each row")
+        if first[1:] == [self.bos_id]:
+            raise second_bos(document, "starts with two BOS tokens")
+
+
+def second_bos(document: str, what: str) -> UserTaskError:
+    """Returns the error for two BOS tokens in a row."""
+    return UserTaskError(
+        f"{document} {what}: a model is trained with one; set bos to 'never', "
+        "or take the BOS out of the text or the chat template",
+        reason="SECOND_BOS",
+    )
+
+
+def tokenise(
+    spec: TokensSpec, context: Context, corpus: Corpus, tokenizer_file: Path, bos: SecondBosCheck
+) -> Iterator[Progress | Part]:
     """Stage 0: tokenises the drawn documents of one group, batch by batch, to intermediate parts."""
     first, end = (int(str(context.task.payload[key])) for key in ("first", "end"))
-    tokenizer = text_tokenizer(tokenizer_file)
+    conversations = bool(spec.messages_field)
+    tokenizer = text_tokenizer(tokenizer_file, special_tokens=conversations)
     drawn = _drawn(spec, corpus.document_count)[first:end]
     held = _Segments()
     number = seen = 0
-    for batch in _batches(_pieces(corpus, first, end, drawn)):
-        held.extend(_encode(tokenizer, batch, spec.max_document_tokens, held.open_cut))
+    for batch in _batches(_pieces(corpus, first, end, drawn, whole=conversations)):
+        for row, tokens in _encode(tokenizer, batch, spec.max_document_tokens, held.open_cut):
+            if held.starts_document(row):
+                bos.check(tokens, corpus.name(row[_DOCUMENT]))
+            held.add(row, tokens)
         seen = batch[-1][0] + 1 - first
         yield Progress(seen, end - first, "documents", f"{held.total:,} tokens")
         if held.count >= _TOKENS_PER_PART:
@@ -41,11 +76,22 @@ def tokenise(spec: TokensSpec, context: Context, corpus: Corpus, tokenizer_file:
     yield Progress(end - first, end - first, "documents", f"{held.total:,} tokens")
 
 
-def text_tokenizer(path: Path) -> Tokenizer:
-    """Returns a tokenizer that takes text for text: "<|endoftext|>" in a document is not the special token."""
+def text_tokenizer(path: Path, *, special_tokens: bool = False) -> Tokenizer:
+    """Returns a tokenizer that takes text for text: "<|endoftext|>" in a document is not the special token.
+
+    special_tokens: it is, because a chat template wrote it.
+    """
     tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.encode_special_tokens = True
+    tokenizer.encode_special_tokens = not special_tokens
     return tokenizer
+
+
+def masked_ids(spec: TokensSpec, path: Path) -> "np.ndarray[Any, Any]":
+    """Returns the ids of the special tokens that do not count inside documents."""
+    if spec.count_special_tokens:
+        return np.empty(0, np.int32)
+    added = Tokenizer.from_file(str(path)).get_added_tokens_decoder()
+    return np.asarray(sorted(id_ for id_, token in added.items() if token.special), np.int32)
 
 
 def _drawn(spec: TokensSpec, document_count: int) -> "np.ndarray[Any, Any]":
@@ -55,11 +101,13 @@ def _drawn(spec: TokensSpec, document_count: int) -> "np.ndarray[Any, Any]":
     return drawn
 
 
-def _pieces(corpus: Corpus, first: int, end: int, drawn: "np.ndarray[Any, Any]") -> Iterator[tuple[int, str]]:
+def _pieces(
+    corpus: Corpus, first: int, end: int, drawn: "np.ndarray[Any, Any]", *, whole: bool
+) -> Iterator[tuple[int, str]]:
     for document, text in corpus.read(first, end):
         if drawn[document - first]:
             yield document, ""
-            for piece in text_pieces(text):
+            for piece in text if whole else text_pieces(text):
                 yield document, piece
 
 
@@ -87,15 +135,19 @@ class _Segments:
     open_cut: tuple[int, int, int] = (-1, 0, 0)
     """Document, cut and tokens in it so far of the document that may go on."""
 
-    def extend(self, segments: "Iterable[tuple[list[int], Any]]") -> None:
-        """Adds segments: row of the table, tokens."""
-        for row, tokens in segments:
-            self.table.append(row)
-            self.tokens.append(tokens)
-            self.count += len(tokens)
-            self.total += len(tokens)
-            same = self.open_cut[:2] == (row[_DOCUMENT], row[_CUT])
-            self.open_cut = (row[_DOCUMENT], row[_CUT], len(tokens) + (self.open_cut[2] if same else 0))
+    def starts_document(self, row: Sequence[int]) -> bool:
+        """True for the first segment with tokens of a document."""
+        same = self.open_cut[0] == row[_DOCUMENT]
+        return row[_TOKENS] > 0 and row[_CUT] == 0 and not (same and self.open_cut[1:] != (0, 0))
+
+    def add(self, row: list[int], tokens: Any) -> None:
+        """Adds a segment: row of the table, tokens."""
+        self.table.append(row)
+        self.tokens.append(tokens)
+        self.count += len(tokens)
+        self.total += len(tokens)
+        same = self.open_cut[:2] == (row[_DOCUMENT], row[_CUT])
+        self.open_cut = (row[_DOCUMENT], row[_CUT], len(tokens) + (self.open_cut[2] if same else 0))
 
     def rest(self) -> "_Segments":
         """An empty one that goes on where this one ended."""

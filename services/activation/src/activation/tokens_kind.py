@@ -9,7 +9,9 @@ from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
 from dragoman.store import Store
 
-from activation.corpus import checked_corpus, unchanged_corpus
+from activation.core.chat import ChatTemplate
+from activation.core.document_field import DocumentField
+from activation.corpus import Corpus, checked_corpus, unchanged_corpus
 from activation.description import Descriptions, TokenizerDescription
 from activation.fingerprints import JsonCache
 from activation.locations import TOKENIZER, Located, Locations
@@ -25,7 +27,7 @@ class TokensKind:
     """Stage 0 tokenises groups of documents side by side; stage 1 packs all of them in seeded order."""
 
     name = "tokens"
-    version = 1
+    version = 2
     description = "Text, JSONL or Parquet to packed rows of token ids, split into train and test by document."
     spec = TokensSpec
     input_kinds: Mapping[str, str] = {}
@@ -42,10 +44,10 @@ class TokensKind:
     def resolve(self, spec: TokensSpec) -> TokensSpec:
         """Fingerprints source and tokenizer; refuses text that is not there or cannot be read."""
         source = spec.source if spec.source.startswith(S3) else str(Path(spec.source).expanduser().absolute())
-        corpus = checked_corpus(source, spec.format, spec.text_field, self._store, self._json)
-        _check_split(spec, corpus.document_count)
         located = self._locations.locate(spec.tokenizer, spec.tokenizer_revision, TOKENIZER, "tokenizer")
         described = self._descriptions.tokenizer(located, "tokenizer")
+        corpus = checked_corpus(source, spec.format, document_field(spec, described), self._store, self._json)
+        _check_split(spec, corpus.document_count)
         _check_context(spec, described)
         bos_token(spec, described)
         _check_sum("source_fingerprint", spec.source_fingerprint, corpus.fingerprint)
@@ -53,6 +55,8 @@ class TokensKind:
         return spec.model_copy(
             update={
                 "source": source,
+                # With conversations no other field is read, and what it would be must not make another artifact.
+                "text_field": "text" if spec.messages_field else spec.text_field,
                 "source_fingerprint": corpus.fingerprint,
                 "tokenizer": located.source,
                 "tokenizer_revision": located.revision,
@@ -64,9 +68,7 @@ class TokensKind:
         """Nothing to check: this kind has no inputs."""
 
     def plan(self, spec: TokensSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
-        corpus = unchanged_corpus(
-            spec.source, spec.format, spec.text_field, spec.source_fingerprint, self._store, self._json
-        )
+        corpus = self._corpus(spec, self._tokenizer(spec))
         size = sum(f.file.size_bytes for f in corpus.files)
         groups = corpus.groups(max(_GROUP_BYTES, size // _MAX_GROUPS))
         return [
@@ -77,17 +79,25 @@ class TokensKind:
     def run(self, spec: TokensSpec, context: Context) -> Iterator[Progress | Part | Checkpoint]:
         from activation import pack_run, tokenise_run  # tokenizers: only where work is done
 
-        corpus = unchanged_corpus(
-            spec.source, spec.format, spec.text_field, spec.source_fingerprint, self._store, self._json
-        )
-        located = Located(spec.tokenizer, spec.tokenizer_revision, spec.tokenizer_fingerprint)
+        located, described = _located(spec), self._tokenizer(spec)
+        corpus, bos = self._corpus(spec, described), bos_token(spec, described)
+        tokenizer_file = self._descriptions.tokenizer_file(located)
         if context.task.stage == 0:
-            yield from tokenise_run.tokenise(spec, context, corpus, self._descriptions.tokenizer_file(located))
+            second_bos = tokenise_run.SecondBosCheck(described.bos_id if bos is None else bos, bos is not None)
+            yield from tokenise_run.tokenise(spec, context, corpus, tokenizer_file, second_bos)
             return
-        described = self._descriptions.tokenizer(located, "tokenizer")
-        bos = bos_token(spec, described)
-        yield from pack_run.pack(spec, context, corpus, described, bos, max(1, _POSITIONS_PER_SHARD // spec.ctx_len))
-        yield Part("tokenizer.json", data=self._descriptions.tokenizer_file(located).read_bytes())
+        how = pack_run.How(
+            described, bos, chat_template(spec, described), tokenise_run.masked_ids(spec, tokenizer_file)
+        )
+        yield from pack_run.pack(spec, context, corpus, how, max(1, _POSITIONS_PER_SHARD // spec.ctx_len))
+        yield Part("tokenizer.json", data=tokenizer_file.read_bytes())
+
+    def _tokenizer(self, spec: TokensSpec) -> TokenizerDescription:
+        return self._descriptions.tokenizer(_located(spec), "tokenizer")
+
+    def _corpus(self, spec: TokensSpec, tokenizer: TokenizerDescription) -> Corpus:
+        field, fingerprint = document_field(spec, tokenizer), spec.source_fingerprint
+        return unchanged_corpus(spec.source, spec.format, field, fingerprint, self._store, self._json)
 
     def combine(self, spec: TokensSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
         """The pack task has counted everything; its documents part says it."""
@@ -98,10 +108,33 @@ class TokensKind:
         return Summary(statistics)
 
 
+def chat_template(spec: TokensSpec, tokenizer: TokenizerDescription) -> ChatTemplate | None:
+    """Returns how conversations become text, None for plain text. Raises InvalidSpec when there is no template."""
+    if not spec.messages_field:
+        return None
+    if tokenizer.chat_template is None:
+        raise InvalidSpec(
+            f"messages_field is given, but the tokenizer {spec.tokenizer} has no chat template; "
+            "use the tokenizer of a chat model, or give text_field",
+            field="messages_field",
+            reason="NO_CHAT_TEMPLATE",
+        )
+    return ChatTemplate(tokenizer.chat_template, tokenizer.special_tokens)
+
+
+def document_field(spec: TokensSpec, tokenizer: TokenizerDescription) -> DocumentField:
+    """Returns which field of a document is read, and how. Raises InvalidSpec."""
+    template = chat_template(spec, tokenizer)
+    return DocumentField(spec.text_field if template is None else spec.messages_field, template)
+
+
 def bos_token(spec: TokensSpec, tokenizer: TokenizerDescription) -> int | None:
     """Returns the id with which each row starts, None for none. Raises InvalidSpec when the policy is impossible."""
     if spec.bos == "never" or (spec.bos == "auto" and not tokenizer.adds_bos):
         return None
+    template = chat_template(spec, tokenizer)
+    if spec.bos == "auto" and template is not None and template.writes(tokenizer.special_tokens.get("bos_token", "")):
+        return None  # the template writes it: a row's own would be a second one
     token = tokenizer.eos_id if tokenizer.bos_id is None else tokenizer.bos_id
     if token is None:
         raise InvalidSpec(
@@ -110,6 +143,10 @@ def bos_token(spec: TokensSpec, tokenizer: TokenizerDescription) -> int | None:
             reason="BOS_IMPOSSIBLE",
         )
     return token
+
+
+def _located(spec: TokensSpec) -> Located:
+    return Located(spec.tokenizer, spec.tokenizer_revision, spec.tokenizer_fingerprint)
 
 
 def _check_split(spec: TokensSpec, document_count: int) -> None:

@@ -61,7 +61,7 @@ class CoderKind:
         weights = next(part for part in parts if part.name == _WEIGHTS_FILE)
         activations = inputs["activations"]
         trained_on = activations.spec
-        row_count = activations.manifest.statistics.get("row_count") if activations.manifest else None
+        statistics = activations.manifest.statistics if activations.manifest else {}
         return Summary(
             {
                 "architecture": spec.architecture,
@@ -70,6 +70,7 @@ class CoderKind:
                 "model": trained_on.get("model"),
                 "tokens_id": trained_on.get("tokens_id"),
                 "split": trained_on.get("split"),
-                "row_count": row_count,
+                "row_count": statistics.get("row_count"),
+                "token_policy": statistics.get("token_policy"),
             }
         )

@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from dragoman.errors import UserTaskError
 from dragoman.nearest import suggestion
 
+from activation.core.document_field import DocumentField
+
 Mark = tuple[int, int]
 _CHUNK = 1 << 20
 _CHECKED_LINES = 1000
@@ -52,24 +54,31 @@ def format_of(name: str, format: str) -> str:
     return {"jsonl": "jsonl", "ndjson": "jsonl", "parquet": "parquet"}.get(extension, "text")
 
 
-def scan(name: str, format: str, stream: BinaryIO, text_field: str) -> Scan:
+def scan(name: str, format: str, stream: BinaryIO, document_field: DocumentField) -> Scan:
     """Reads a whole file once: its sum, its documents, and what is wrong with it. Raises MalformedText."""
     if format == "parquet":
-        return _scan_parquet(name, stream, text_field)
-    return _scan_text(name, stream) if format == "text" else _scan_jsonl(name, stream, text_field)
+        return _scan_parquet(name, stream, document_field)
+    if format == "jsonl":
+        return _scan_jsonl(name, stream, document_field)
+    if document_field.template is not None:
+        raise MalformedText(
+            f"{name} is plain text and has no field {document_field.name!r}; conversations are JSONL or Parquet",
+            reason="NO_TEXT_FIELD",
+        )
+    return _scan_text(name, stream)
 
 
 def read_documents(
-    name: str, format: str, stream: BinaryIO, text_field: str, mark: Mark, end: int
+    name: str, format: str, stream: BinaryIO, document_field: DocumentField, mark: Mark, end: int
 ) -> Iterator[tuple[int, Iterator[str]]]:
     """Yields (ordinal, text in chunks) of the documents from a mark up to `end`. Raises MalformedText."""
     if format == "text":
         yield 0, _decoded(name, stream)
     elif format == "jsonl":
-        for ordinal, text in _read_jsonl(name, stream, text_field, mark, end):
+        for ordinal, text in _read_jsonl(name, stream, document_field, mark, end):
             yield ordinal, iter((text,))
     else:
-        for ordinal, text in _read_parquet(name, stream, text_field, mark, end):
+        for ordinal, text in _read_parquet(name, stream, document_field, mark, end):
             yield ordinal, iter((text,))
 
 
@@ -121,7 +130,7 @@ def _scan_text(name: str, stream: BinaryIO) -> Scan:
     return Scan(hashing.sum.hexdigest(), 1, has_text, ((0, 0),))
 
 
-def _scan_jsonl(name: str, stream: BinaryIO, text_field: str) -> Scan:
+def _scan_jsonl(name: str, stream: BinaryIO, document_field: DocumentField) -> Scan:
     total, count, offset, marked, has_text = hashlib.sha256(), 0, 0, -_CHUNK, False
     marks: list[Mark] = []
     for line in stream:
@@ -131,7 +140,7 @@ def _scan_jsonl(name: str, stream: BinaryIO, text_field: str) -> Scan:
                 marks.append((count, offset))
                 marked = offset
             if count < _CHECKED_LINES or not has_text:
-                has_text = bool(_line_text(name, line, offset, count, text_field).strip()) or has_text
+                has_text = bool(_line_text(name, line, offset, count, document_field).strip()) or has_text
             else:
                 _decode_line(name, line, offset)
             count += 1
@@ -146,78 +155,84 @@ def _decode_line(name: str, line: bytes, offset: int) -> str:
         raise _not_utf8(name, offset + error.start, line) from error
 
 
-def _line_text(name: str, line: bytes, offset: int, ordinal: int, text_field: str) -> str:
-    where = f"{name}, document {ordinal + 1} (byte {offset})"
+def _line_text(name: str, line: bytes, offset: int, ordinal: int, document_field: DocumentField) -> str:
+    where, field = f"{name}, document {ordinal + 1} (byte {offset})", document_field.name
     decoded = _decode_line(name, line, offset)
     try:
         value: Any = json.loads(decoded)
     except ValueError as error:
         raise MalformedText(f"{where} is not JSON: {error}; expected one JSON object a line") from error
     if not isinstance(value, dict):
-        raise MalformedText(f"{where} is a JSON {type(value).__name__}; expected an object with a field {text_field!r}")
+        raise MalformedText(f"{where} is a JSON {type(value).__name__}; expected an object with a field {field!r}")
     record: dict[str, Any] = value
-    if text_field not in record:
-        raise MalformedText(
-            f"{where} has no field {text_field!r}; {suggestion(text_field, record)}", reason="NO_TEXT_FIELD"
-        )
-    text = record[text_field]
-    if not isinstance(text, str):
-        raise MalformedText(f"{where}: field {text_field!r} is {type(text).__name__}; expected a string")
-    return text
+    if field not in record:
+        raise MalformedText(f"{where} has no field {field!r}; {suggestion(field, record)}", reason="NO_TEXT_FIELD")
+    try:
+        return document_field.text(record[field])
+    except ValueError as error:
+        raise MalformedText(f"{where}: {error}") from error
 
 
-def _read_jsonl(name: str, stream: BinaryIO, text_field: str, mark: Mark, end: int) -> Iterator[tuple[int, str]]:
+def _read_jsonl(
+    name: str, stream: BinaryIO, document_field: DocumentField, mark: Mark, end: int
+) -> Iterator[tuple[int, str]]:
     ordinal, offset = mark
     stream.seek(offset)
     for line in stream:
         if ordinal >= end:
             return
         if line.strip():
-            yield ordinal, _line_text(name, line, offset, ordinal, text_field)
+            yield ordinal, _line_text(name, line, offset, ordinal, document_field)
             ordinal += 1
         offset += len(line)
 
 
-def _open_parquet(name: str, stream: BinaryIO, text_field: str) -> Any:
+def _open_parquet(name: str, stream: BinaryIO, document_field: DocumentField) -> Any:
     try:
         file: Any = pq.ParquetFile(stream)
     except pa.ArrowInvalid as error:
         raise MalformedText(f"{name} is not a Parquet file: {error}") from error
     schema = file.schema_arrow
-    if text_field not in schema.names:
+    field = document_field.name
+    if field not in schema.names:
         raise MalformedText(
-            f"{name} has no column {text_field!r}; {suggestion(text_field, schema.names)}", reason="NO_TEXT_FIELD"
+            f"{name} has no column {field!r}; {suggestion(field, schema.names)}", reason="NO_TEXT_FIELD"
         )
-    kind = schema.field(text_field).type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise MalformedText(f"{name}: column {text_field!r} is {kind}; expected string")
+    problem = document_field.column_problem(schema.field(field).type)
+    if problem:
+        raise MalformedText(f"{name}: {problem}")
     return file
 
 
-def _scan_parquet(name: str, stream: BinaryIO, text_field: str) -> Scan:
+def _scan_parquet(name: str, stream: BinaryIO, document_field: DocumentField) -> Scan:
     total = hashlib.sha256()
     for chunk in _chunks(stream):
         total.update(chunk)
     stream.seek(0)
-    file = _open_parquet(name, stream, text_field)
+    file = _open_parquet(name, stream, document_field)
     marks: list[Mark] = []
     count = 0
     for group in range(file.num_row_groups):
         marks.append((count, group))
         count += file.metadata.row_group(group).num_rows
-    texts = _read_parquet(name, stream, text_field, (0, 0), count)
+    texts = _read_parquet(name, stream, document_field, (0, 0), count)
     return Scan(total.hexdigest(), count, any(text.strip() for _, text in texts), tuple(marks))
 
 
-def _read_parquet(name: str, stream: BinaryIO, text_field: str, mark: Mark, end: int) -> Iterator[tuple[int, str]]:
-    file = _open_parquet(name, stream, text_field)
+def _read_parquet(
+    name: str, stream: BinaryIO, document_field: DocumentField, mark: Mark, end: int
+) -> Iterator[tuple[int, str]]:
+    file = _open_parquet(name, stream, document_field)
     ordinal, group = mark
     groups = list(range(group, file.num_row_groups))
-    for batch in file.iter_batches(batch_size=256, row_groups=groups, columns=[text_field]):
-        for text in batch.column(0).to_pylist():
+    for batch in file.iter_batches(batch_size=256, row_groups=groups, columns=[document_field.name]):
+        for value in batch.column(0).to_pylist():
             if ordinal >= end:
                 return
-            if text is None:
-                raise MalformedText(f"{name}, row {ordinal}: column {text_field!r} is null; expected a string")
-            yield ordinal, text
+            if value is None:
+                raise MalformedText(f"{name}, row {ordinal}: column {document_field.name!r} is null; expected a value")
+            try:
+                yield ordinal, document_field.text(value)
+            except ValueError as error:
+                raise MalformedText(f"{name}, row {ordinal}: {error}") from error
             ordinal += 1

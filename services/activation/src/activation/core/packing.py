@@ -1,4 +1,4 @@
-"""Packs the tokens of documents into rows of one length, without padding but at the end."""
+"""Packs the tokens of documents into rows of one length."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,9 +10,17 @@ _ROWS_AT_ONCE = 256
 _MAX_PIECE = 1 << 20
 
 
+class SecondBos(Exception):
+    """A row would start with two BOS tokens, the second of them from a document; `document` is its index."""
+
+    def __init__(self, document: int) -> None:
+        super().__init__(f"document {document} puts a BOS token behind that of its row")
+        self.document = document
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Token rows, and the document of each token: -1 at BOS and padding."""
+    """Token rows, and the document of each token: -1 at BOS, padding and masked positions."""
 
     tokens: Int32[np.ndarray, "rows ctx_len"]
     documents: Int32[np.ndarray, "rows ctx_len"]
@@ -38,7 +46,8 @@ class RowShape:
 def pack_rows(documents: Iterable[tuple[int, Int32[np.ndarray, " n"]]], shape: RowShape) -> Iterator[Rows]:
     """Packs (document index, tokens) in the order given; a document that does not fit goes on in the next row.
 
-    The same index may come several times in a row. Only the last row is padded. Memory does not grow with the input.
+    The same index may come several times in a row. Index -1 stands for padding; the last row is padded besides.
+    Memory does not grow with the input. Raises SecondBos.
     """
     tokens: list[np.ndarray] = []
     owners: list[np.ndarray] = []
@@ -58,6 +67,36 @@ def pack_rows(documents: Iterable[tuple[int, Int32[np.ndarray, " n"]]], shape: R
         yield _rows(np.concatenate(tokens), np.concatenate(owners), shape)
 
 
+def padded_documents(
+    documents: Iterable[tuple[int, Int32[np.ndarray, " n"]]], shape: RowShape, *, truncated: bool
+) -> Iterator[tuple[int, Int32[np.ndarray, " n"]]]:
+    """Puts padding (index -1) behind each document, so that the next one starts a row in `pack_rows`.
+
+    truncated: of each document only what fits into one row is passed on.
+    """
+    current, held = -1, 0
+    for document, tokens in documents:
+        if document != current:
+            yield from _padding(held, shape)
+            current, held = document, 0
+        kept = tokens[: shape.payload - held] if truncated else tokens
+        held += len(kept)
+        if len(kept):
+            yield document, kept
+    yield from _padding(held, shape)
+
+
+def _padding(held: int, shape: RowShape) -> Iterator[tuple[int, Int32[np.ndarray, " n"]]]:
+    missing = -held % shape.payload
+    if missing:
+        yield -1, np.full(missing, shape.pad_id, np.int32)
+
+
+def masked(rows: Rows, token_ids: Int32[np.ndarray, " n"]) -> Rows:
+    """Takes positions that hold one of some tokens out of their documents; the model still sees them."""
+    return Rows(rows.tokens, np.where(np.isin(rows.tokens, token_ids), np.int32(-1), rows.documents))
+
+
 def _rows(tokens: Int32[np.ndarray, " n"], owners: Int32[np.ndarray, " n"], shape: RowShape) -> Rows:
     count = -(-len(tokens) // shape.payload)
     padding = count * shape.payload - len(tokens)
@@ -65,6 +104,9 @@ def _rows(tokens: Int32[np.ndarray, " n"], owners: Int32[np.ndarray, " n"], shap
     body_owners = np.concatenate([owners, np.full(padding, -1, np.int32)]).reshape(count, shape.payload)
     if shape.bos_id is None:
         return Rows(body.astype(np.int32), body_owners)
+    second = np.flatnonzero((body[:, 0] == shape.bos_id) & (body_owners[:, 0] >= 0))
+    if len(second):
+        raise SecondBos(int(body_owners[second[0], 0]))
     bos = np.full((count, 1), shape.bos_id, np.int32)
     return Rows(np.hstack([bos, body]).astype(np.int32), np.hstack([np.full((count, 1), -1, np.int32), body_owners]))
 
