@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from activation.config import Config
+from activation.core.comparison import predicted_positions
 from activation.kinds import build
-from activation.spec import ActivationsSpec, LatentsSpec, TokensSpec
+from activation.spec import ActivationsSpec, FidelitySpec, LatentsSpec, TokensSpec
 from dragoman.artifacts import Manifest, PartInfo
 from dragoman.folder import FolderArtifact, file_sha256
 from dragoman.kinds import AnyKind
@@ -85,6 +87,19 @@ def test_activations_are_the_residual_stream_after_the_layer(
     torch.testing.assert_close(shard["activations"][mine], expected, atol=2e-3, rtol=1e-3)
 
 
+def _committed(coder: TopKCoder, activations: FolderArtifact, folder: Path, number: int) -> FolderArtifact:
+    """Returns the coder's artifact, as the trainer would commit it for these activations."""
+    save(coder, folder)
+    names = ("cfg.json", "sae.safetensors")
+    parts = [PartInfo(n, n, (folder / n).stat().st_size, file_sha256(folder / n)) for n in names]
+    trained_on: Any = activations.manifest.spec["model"]
+    sizes: Any = {"d_model": coder.d_model, "d_sae": coder.d_sae, "k": coder.k}
+    statistics: Any = {**sizes, "hookpoint": "model.layers.9", "model": trained_on}
+    manifest = Manifest(f"coder-{number:032x}", "coder", 1, {}, {}, parts, statistics)
+    (folder / MANIFEST_NAME).write_bytes(manifest_to_json(manifest))
+    return FolderArtifact(folder)
+
+
 @pytest.mark.slow
 def test_latents_are_cached_from_the_same_activations(
     kinds: dict[str, AnyKind], model: str, tokens: FolderArtifact, activations: FolderArtifact, tmp_path: Path
@@ -93,18 +108,11 @@ def test_latents_are_cached_from_the_same_activations(
     coder = TopKCoder(576, 1024, 8)
     with torch.no_grad():
         coder.W_enc.copy_(torch.randn(1024, 576, generator=generator))
-    folder = tmp_path / "coder"
-    save(coder, folder)
-    names = ("cfg.json", "sae.safetensors")
-    parts = [PartInfo(n, n, (folder / n).stat().st_size, file_sha256(folder / n)) for n in names]
-    trained_on: Any = activations.manifest.spec["model"]
-    statistics: Any = {"d_model": 576, "d_sae": 1024, "k": 8, "hookpoint": "model.layers.9", "model": trained_on}
-    manifest = Manifest(f"coder-{'1' * 32}", "coder", 1, {}, {}, parts, statistics)
-    (folder / MANIFEST_NAME).write_bytes(manifest_to_json(manifest))
+    artifact = _committed(coder, activations, tmp_path / "coder", 1)
     spec = LatentsSpec.model_validate(
-        {"tokens_id": tokens.id, "coder_id": manifest.id, "model": {"source": model}, "rows_per_task": 8}
+        {"tokens_id": tokens.id, "coder_id": artifact.id, "model": {"source": model}, "rows_per_task": 8}
     )
-    inputs = {"tokens": tokens, "coder": FolderArtifact(folder)}
+    inputs = {"tokens": tokens, "coder": artifact}
     cache = LatentCache(run_local(kinds["latents"], spec, inputs, tmp_path / "latents"))
     shards = [load_file(activations.download(p.name)) for p in activations.manifest.parts]
     acts, indices = coder.encode(torch.cat([s["activations"] for s in shards]))
@@ -113,3 +121,41 @@ def test_latents_are_cached_from_the_same_activations(
     strongest = np.zeros(1024, np.float32)
     np.maximum.at(strongest, indices.numpy().reshape(-1), acts.numpy().reshape(-1))
     np.testing.assert_allclose(cache.index.max_activation, strongest, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_coders_between_all_and_nothing_recover_what_they_should(
+    kinds: dict[str, AnyKind], model: str, tokens: FolderArtifact, activations: FolderArtifact, tmp_path: Path
+) -> None:
+    coders: list[FolderArtifact] = []
+    for number, k in enumerate((576, 32)):
+        coder = TopKCoder(576, 1152, k)
+        with torch.no_grad():
+            coder.W_enc.copy_(torch.cat([torch.eye(576), -torch.eye(576)]))
+            coder.W_dec.copy_(coder.W_enc)
+        coders.append(_committed(coder, activations, tmp_path / str(k), 10 + number))
+    spec = FidelitySpec.model_validate(
+        {"tokens_id": tokens.id, "model": {"source": model}, "coder_ids": [c.id for c in coders], "max_tokens": 120}
+    )
+    inputs = {"tokens": tokens, **{f"coder.{i}": coder for i, coder in enumerate(coders)}}
+    artifact = run_local(kinds["fidelity"], spec, inputs, tmp_path / "fidelity")
+    whole, few = pq.read_table(artifact.download("fidelity.parquet")).to_pylist()
+    first, end = artifact.manifest.statistics["rows"][0]  # type: ignore[index]
+    rows = TokenRows(tokens)
+    ids = torch.from_numpy(rows.tokens(np.arange(first, end))).long()
+    predicted = torch.from_numpy(predicted_positions(rows.documents(np.arange(first, end))))[:, :-1]
+    resolved = kinds["fidelity"].spec.model_validate(artifact.manifest.spec)
+    whole_model = kinds["fidelity"]._model(resolved.model).whole  # type: ignore[attr-defined]
+    labels = torch.full_like(ids, -100)
+    labels[:, 1:][predicted] = ids[:, 1:][predicted]
+    with torch.no_grad():
+        loss = float(whole_model(input_ids=ids, labels=labels).loss)
+    assert whole["ce_original"] == pytest.approx(loss, abs=1e-4)
+    assert whole["ce_recovered_zero"] == pytest.approx(1.0, abs=1e-4)
+    assert whole["ce_recovered_mean"] == pytest.approx(1.0, abs=1e-4)
+    assert whole["kl_coder"] < 1e-6
+    assert whole["ce_zero"] > whole["ce_original"] + 1
+    assert whole["ce_mean"] > whole["ce_original"] + 1
+    assert few["kl_coder"] > 0.01
+    assert few["kl_recovered_zero"] < 1.0
+    assert whole["fvu"] < 1e-10 < few["fvu"]
