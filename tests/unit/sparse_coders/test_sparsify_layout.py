@@ -141,3 +141,24 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
     (tmp_path / CONFIG_FILE).write_text("{")
     with pytest.raises(MalformedCoder, match="is not JSON"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_sparsify_runs_our_transcoders_and_we_its(tmp_path: Path, skip: bool) -> None:
+    sparsify = pytest.importorskip("sparsify", reason="pip install 'dragoman-sparse-coders[peer]'")
+    _, x = make_coder()
+    config = sparsify.SparseCoderConfig(num_latents=96, k=5, transcode=True, skip_connection=skip)
+    peer = sparsify.SparseCoder(24, config)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in peer.parameters():
+        parameter.data.normal_(generator=generator).mul_(0.3)
+    peer.save_to_disk(tmp_path / "theirs")
+    coder = load(tmp_path / "theirs")
+    assert (coder.transcoder, coder.W_skip is not None, coder.d_out) == (True, skip, 24)
+    save(coder, tmp_path / "ours")
+    for one in (peer, sparsify.SparseCoder.load_from_disk(tmp_path / "ours")):
+        with torch.no_grad():
+            found = one.encode(x)
+            expected = one.decode(found.top_acts, found.top_indices)
+            expected = expected + x @ one.W_skip.T if skip else expected
+        torch.testing.assert_close(coder(x), expected, rtol=1e-5, atol=1e-5)

@@ -169,4 +169,4 @@ def tile_height(d_sae: int, device: torch.device) -> int:
 
 def parameter(*shape: int, dtype: torch.dtype, device: torch.device | str) -> nn.Parameter:
     """Returns a parameter full of 0."""
-    return nn.Parameter(torch.zeros(*shape, dtype=dtype, device=device))
+    return nn.Parameter(torch.zeros(shape, dtype=dtype, device=device))
