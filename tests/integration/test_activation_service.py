@@ -1,17 +1,23 @@
 """The activation service as it is deployed: its processes, a real NATS server and a real object store."""
 
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from dragoman.activation.v1 import activation_pb2 as pb
 from dragoman.activation.v1 import activation_pb2_grpc
+from dragoman.artifacts import Manifest
+from dragoman.ids import artifact_id
+from dragoman.kinds import Part
 from google.rpc import error_details_pb2, status_pb2
 from latent_cache.token_rows import TokenRows
 from safetensors.torch import load
+from sparse_coders import TopKCoder, save
 
 from tests.support.cluster import Cluster
 from tests.support.jobs import SUCCEEDED, Jobs
@@ -73,6 +79,45 @@ def test_text_in_the_store_becomes_activations_in_the_store(cluster: Cluster) ->
     expected = states[shard["rows"].long(), shard["positions"].long()]
     torch.testing.assert_close(shard["activations"], expected, atol=1e-5, rtol=1e-4)
     assert len(expected) == artifact.manifest.statistics["token_count"]
+
+
+def _committed_coder(cluster: Cluster, folder: Path, hookpoint: str, model: Any) -> str:
+    """Commits a coder that reconstructs everything, as the trainer would; returns its id."""
+    coder = TopKCoder(32, 64, 32)
+    with torch.no_grad():
+        coder.W_enc.copy_(torch.cat([torch.eye(32), -torch.eye(32)]))
+        coder.W_dec.copy_(coder.W_enc)
+    save(coder, folder)
+    statistics: Any = {"d_model": 32, "d_sae": 64, "k": 32, "hookpoint": hookpoint, "model": model}
+    id_ = artifact_id("coder", 1, {"hookpoint": hookpoint})
+    store = cluster.store()
+    parts = [store.put_part(id_, Part(n, path=folder / n), 0, 0) for n in ("cfg.json", "sae.safetensors")]
+    store.commit(Manifest(id_, "coder", 1, {}, {}, parts, statistics))
+    return id_
+
+
+@pytest.mark.slow
+def test_coders_are_spliced_into_the_model(cluster: Cluster, tmp_path: Path) -> None:
+    jobs = Jobs(cluster.channel("activation-serve"), "fidelity")
+    tokens = _tokens(cluster).job.id
+    model = pb.ModelRef(source="s3://dragoman/model")
+    coders = [
+        _committed_coder(cluster, tmp_path / str(layer), f"layers.{layer}", {"weights": "trained"}) for layer in (0, 1)
+    ]
+    spec = pb.FidelitySpec(tokens_id=tokens, model=model, coder_ids=coders, rows_per_task=5)
+    submitted = _stub(cluster).SubmitFidelity(pb.SubmitFidelityRequest(spec=spec), timeout=120)
+    done = jobs.wait(submitted.job.id, 120)
+    assert done.state == SUCCEEDED, f"{done}\n{cluster.log('activation-work')[-3000:]}"
+    artifact = cluster.store().artifact(done.id)
+    records = pq.read_table(BytesIO(artifact.read("fidelity.parquet"))).to_pylist()
+    assert [record["coder"] for record in records] == coders
+    assert [record["hookpoint"] for record in records] == ["gpt_neox.layers.0", "gpt_neox.layers.1"]
+    for record in records:
+        assert record["kl_coder"] < 1e-6 < record["kl_mean"]
+        assert record["fvu"] < 1e-10
+    spec.coder_ids.append(tokens)
+    with pytest.raises(grpc.RpcError, match=r"coder\.2: .* is a tokens artifact; expected one of kind coder"):
+        _stub(cluster).SubmitFidelity(pb.SubmitFidelityRequest(spec=spec), timeout=120)
 
 
 @pytest.mark.slow
