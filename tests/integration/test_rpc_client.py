@@ -20,10 +20,12 @@ from dragoman.errors import (
     FailedPrecondition,
     InvalidSpec,
     NotFound,
+    Unauthenticated,
     Unavailable,
 )
 from dragoman.folder import FolderArtifact
 from dragoman.jobs import EventType, JobEvent
+from dragoman.principals import Principals
 from dragoman.rpc.server import RunningServer, TlsConfig
 
 from tests.support.memory_services import Services, services
@@ -268,10 +270,10 @@ def test_another_api_version_is_said_clearly(
 
 
 def test_tokens_are_sent_and_refusals_explained() -> None:
-    with services(token="right") as made:
+    with services(principals=Principals.of_token("right")) as made:
         with Client(Addresses(made.addresses, token="right")) as client:
             assert client.submit("tokens", {}).id
-        with Client(made.addresses) as client, pytest.raises(FailedPrecondition, match="set DRAGOMAN_TOKEN"):
+        with Client(made.addresses) as client, pytest.raises(Unauthenticated, match="set DRAGOMAN_TOKEN"):
             client.get(UNKNOWN)
 
 

@@ -25,6 +25,7 @@ from dragoman.errors import (
 )
 from dragoman.job.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
 from dragoman.jobs import EventType, JobState
+from dragoman.principals import Principals
 from dragoman.rpc.errors import error_of
 from dragoman.rpc.info import ServerInfo
 from dragoman.rpc.server import RunningServer, ServerConfig, start
@@ -450,7 +451,7 @@ def test_tokens_guard_everything_but_health_and_reflection() -> None:
         assert (await wire.jobs.GetServerInfo(request, metadata=(("authorization", "Bearer right"),))).service
         assert await health_of(wire.channel, "") == health_pb2.HealthCheckResponse.SERVING
 
-    on_the_wire(test, token="right")
+    on_the_wire(test, principals=Principals.of_token("right"))
 
 
 def test_messages_above_four_mebibytes_are_refused() -> None:

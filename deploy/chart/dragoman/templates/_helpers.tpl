@@ -104,6 +104,9 @@ http://{{ include "dragoman.fullname" . }}-vllm:8000
 {{- with $root.Values.auth.existingSecret }}
 {{ include "dragoman.secretEnv" (dict "name" "DRAGOMAN_TOKEN" "secret" . "key" "token") }}
 {{- end }}
+{{- if $root.Values.auth.principalsSecret }}
+- {name: DRAGOMAN_PRINCIPALS, value: /principals/principals.yaml}
+{{- end }}
 {{- if $root.Values.tls.existingSecret }}
 - {name: DRAGOMAN_TLS_CERTIFICATE, value: /tls/tls.crt}
 - {name: DRAGOMAN_TLS_KEY, value: /tls/tls.key}

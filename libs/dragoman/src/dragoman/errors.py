@@ -7,6 +7,8 @@
     ├── FailedPrecondition   the request is fine, the state of things is not
     ├── Unavailable          something this depends on cannot be reached
     ├── ResourceExhausted    a limit or quota is reached
+    ├── Unauthenticated      no token, or none that is known
+    ├── PermissionDenied     the token's principal may not do this
     ├── DataLoss             stored bytes are not what a manifest promises
     └── TaskError            a task failed; `failure_class` says who may mend it
         ├── UserTaskError        wrong input; never retried
@@ -88,9 +90,25 @@ class Unavailable(DragomanError):
 
 
 class ResourceExhausted(DragomanError):
-    """A limit is reached."""
+    """A limit is reached. `retry_seconds`: when to try again, 0 where waiting does not help."""
 
     reason = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, message: str, *, reason: str | None = None, retry_seconds: int = 0) -> None:
+        super().__init__(message, reason=reason)
+        self.retry_seconds = retry_seconds
+
+
+class Unauthenticated(DragomanError):
+    """The call says not who it is from."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(DragomanError):
+    """Who calls may not do this."""
+
+    reason = "PERMISSION_DENIED"
 
 
 class DataLoss(DragomanError):

@@ -14,13 +14,14 @@ from pydantic import ValidationError
 from dragoman.artifacts import InputInfo
 from dragoman.bus import Bus
 from dragoman.desk import JobFilter, JobPage
-from dragoman.errors import InvalidSpec, NotFound, Violation
+from dragoman.errors import InvalidSpec, NotFound, ResourceExhausted, Violation
 from dragoman.ids import Json, artifact_id, canonical_json, kind_of
 from dragoman.jobindex import JobIndex
 from dragoman.jobs import DeadLetter, EventType, JobEvent, JobRecord, JobState
 from dragoman.kinds import AnyKind, Spec
 from dragoman.ledger import Ledger, progress_of
 from dragoman.planner import Planner
+from dragoman.principals import CALLER
 from dragoman.records import DEAD_LETTER
 from dragoman.rpc.info import MAX_SPEC_BYTES
 from dragoman.rpc.invalid import invalid_spec
@@ -28,6 +29,7 @@ from dragoman.rpc.wire import event_from_bytes
 from dragoman.store import Store
 
 _MAX_REQUEST_ID = 128
+_QUOTA_RETRY_S = 30
 _TERMINAL_EVENTS = {EventType.COMMITTED, EventType.FAILED, EventType.CANCELLED}
 
 
@@ -95,7 +97,23 @@ class JobDesk:
             inputs,
             waiting_for=missing,
             create_time=time.time(),
+            principal=CALLER.get().name,
         )
+
+    async def _check_quota(self) -> None:
+        """Raises ResourceExhausted when the caller has as many open jobs as it may have."""
+        caller = CALLER.get()
+        if caller.max_open_jobs is None:
+            return
+        jobs = (await self._index.refresh()).values()
+        open_count = sum(job.principal == caller.name and not job.state.terminal for job in jobs)
+        if open_count >= caller.max_open_jobs:
+            raise ResourceExhausted(
+                f"{caller.name} has {open_count} jobs that are not done and may have {caller.max_open_jobs}; wait for "
+                "some, or cancel them",
+                reason="QUOTA",
+                retry_seconds=_QUOTA_RETRY_S,
+            )
 
     async def _record_job(self, record: JobRecord) -> tuple[JobRecord, bool]:
         known = await self._ledger.find(record.id)
@@ -114,6 +132,7 @@ class JobDesk:
             if created is not None:
                 await self._ledger.announce(created, EventType.COMMITTED, once="committed")
             return created or await self.get(record.id), False
+        await self._check_quota()
         for input_id in set(record.inputs.values()):
             await self._ledger.add_wait(input_id, record.id)
         created = await self._ledger.create(record)

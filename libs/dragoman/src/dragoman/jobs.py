@@ -101,6 +101,8 @@ class JobRecord:
     create_time: float = 0.0
     start_time: float = 0.0
     end_time: float = 0.0
+    principal: str = ""
+    """Who submitted it first; empty where servers know no principals."""
     progress: JobProgress = field(default_factory=JobProgress)
     """Filled in by readers from the stages and the running tasks; not stored."""
     revision: int = 0

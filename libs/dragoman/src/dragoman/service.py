@@ -82,7 +82,8 @@ def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> in
     try:
         settings = Settings.from_env(os.environ, definition.name)
         configure_logging(definition.name, settings.log_level, settings.log_format)
-        for secret in (settings.bus.password, settings.server.token, os.environ.get("DRAGOMAN_LLM_API_KEY", "")):
+        told = (os.environ.get("DRAGOMAN_TOKEN", ""), os.environ.get("DRAGOMAN_LLM_API_KEY", ""))
+        for secret in (settings.bus.password, *told):
             register_secret(secret)
         if command == "tasks":
             return _tasks(definition, settings)

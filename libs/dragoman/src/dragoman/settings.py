@@ -7,6 +7,7 @@ from pathlib import Path
 from dragoman.bus import BusConfig
 from dragoman.client_tls import ClientTls
 from dragoman.errors import InvalidSpec
+from dragoman.principals import Principals
 from dragoman.rpc.server import ServerConfig, TlsConfig
 from dragoman.store import StoreConfig
 from dragoman.worker import WorkerConfig
@@ -63,7 +64,7 @@ class Settings:
             server=ServerConfig(
                 address=read.text(f"{prefix}_GRPC_ADDRESS", "127.0.0.1:0"),
                 tls=_tls(read),
-                token=read.text("DRAGOMAN_TOKEN", ""),
+                principals=_principals(read),
                 debug=read.flag("DRAGOMAN_DEBUG"),
             ),
             metrics_address=read.text(f"{prefix}_METRICS_ADDRESS", ""),
@@ -71,6 +72,13 @@ class Settings:
             log_format=read.text("DRAGOMAN_LOG_FORMAT", "json"),
             mend_every=read.number("DRAGOMAN_MEND_S", 10.0),
         )
+
+
+def _principals(read: "_Reader") -> Principals | None:
+    token, path = read.text("DRAGOMAN_TOKEN", ""), read.text("DRAGOMAN_PRINCIPALS", "")
+    if path:
+        return Principals.from_file(Path(path))
+    return Principals.of_token(token) if token else None
 
 
 def _tls(read: "_Reader") -> TlsConfig | None:

@@ -119,6 +119,7 @@ def job_message(job: JobRecord) -> job_pb2.Job:
         revision=job.revision,
         retry_count=job.retry_count,
         queue_position=job.queue_position,
+        principal=job.principal,
     )
 
 
@@ -142,6 +143,7 @@ def job_record(message: job_pb2.Job) -> JobRecord:
         progress=progress_record(message.progress),
         revision=message.revision,
         queue_position=message.queue_position,
+        principal=message.principal,
     )
 
 

@@ -5,7 +5,9 @@
     AlreadyExists       ALREADY_EXISTS
     FailedPrecondition  FAILED_PRECONDITION
     Unavailable         UNAVAILABLE          + RetryInfo
-    ResourceExhausted   RESOURCE_EXHAUSTED
+    ResourceExhausted   RESOURCE_EXHAUSTED   + RetryInfo where waiting helps
+    Unauthenticated     UNAUTHENTICATED
+    PermissionDenied    PERMISSION_DENIED
     DataLoss            DATA_LOSS
     anything else       INTERNAL
 
@@ -34,7 +36,9 @@ from dragoman.errors import (
     FailedPrecondition,
     InvalidSpec,
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
+    Unauthenticated,
     Unavailable,
     Violation,
 )
@@ -55,6 +59,8 @@ _CODES: tuple[tuple[type[DragomanError], int], ...] = (
     (Unavailable, Code.UNAVAILABLE),
     (ResourceExhausted, Code.RESOURCE_EXHAUSTED),
     (DataLoss, Code.DATA_LOSS),
+    (Unauthenticated, Code.UNAUTHENTICATED),
+    (PermissionDenied, Code.PERMISSION_DENIED),
 )
 # A client refuses trailing metadata above 8 KiB, and the message travels in it twice, once percent-encoded.
 _MESSAGE_BYTES = 1000
@@ -87,6 +93,8 @@ def _expected(error: DragomanError) -> tuple[Status, ErrorInfo]:
         _add(status, _bad_request(error))
     if isinstance(error, Unavailable):
         _add(status, RetryInfo(retry_delay=Duration(seconds=RETRY_SECONDS)))
+    if isinstance(error, ResourceExhausted) and error.retry_seconds:
+        _add(status, RetryInfo(retry_delay=Duration(seconds=error.retry_seconds)))
     if code == Code.INTERNAL:
         _LOG.error("answered INTERNAL: %s", error, exc_info=error)
     return status, ErrorInfo(reason=error.reason, domain=DOMAIN)

@@ -1,6 +1,5 @@
 """What happens around every call: errors become statuses, and each call is logged and counted."""
 
-import hmac
 import inspect
 import logging
 import time
@@ -12,6 +11,8 @@ import grpc
 import grpc.aio
 from grpc_status import rpc_status
 
+from dragoman.errors import PermissionDenied, Unauthenticated
+from dragoman.principals import CALLER, Principals, required_role
 from dragoman.rpc.errors import status_of
 
 _LOG = logging.getLogger("dragoman.rpc")
@@ -136,31 +137,35 @@ def _code_name(context: Context) -> str:
     return next((known.name for known in grpc.StatusCode if known.value[0] == (code or 0)), "UNKNOWN")
 
 
-class TokenInterceptor(Interceptor):
-    """Lets in only calls with `authorization: Bearer <token>`; health and reflection are free."""
+class AccessInterceptor(_Around):
+    """Lets in calls of principals whose role allows the method; health and reflection are free."""
 
-    def __init__(self, token: str) -> None:
-        self._expected = f"Bearer {token}".encode()
+    def __init__(self, principals: Principals) -> None:
+        self._principals = principals
 
-    async def intercept_service(self, continuation: Continuation, handler_call_details: Any) -> Any:
-        """Refuses with UNAUTHENTICATED before the method is looked at."""
-        handler = await continuation(handler_call_details)
-        if handler is None or str(handler_call_details.method).startswith(QUIET):
-            return handler
-        if hmac.compare_digest(self._given(handler_call_details), self._expected):
-            return handler
-
-        async def refuse(request: Any, context: Context) -> Any:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the call carries no token that this server accepts")
-
-        async def refuse_stream(request: Any, context: Context) -> AsyncGenerator[Any]:
-            await refuse(request, context)
+    @asynccontextmanager
+    async def around(self, method: str, context: Context) -> AsyncGenerator[None]:
+        """Says who calls while the method runs. Raises Unauthenticated or PermissionDenied."""
+        if method.startswith(QUIET):
             yield
+            return
+        principal = self._principals.identify(_authorization(context))
+        if principal is None:
+            raise Unauthenticated(
+                "the call carries no token that this server accepts; set DRAGOMAN_TOKEN to one that it does"
+            )
+        required = required_role(method)
+        if principal.role < required:
+            raise PermissionDenied(
+                f"{principal.name} has the role {principal.role.name.lower()}; {method.rpartition('/')[2]} needs "
+                f"{required.name.lower()}: ask the operator of this server"
+            )
+        CALLER.set(principal)  # each call has a context of its own
+        yield
 
-        return _rewrapped(handler, refuse, refuse_stream)
 
-    def _given(self, details: grpc.HandlerCallDetails) -> bytes:
-        for key, value in details.invocation_metadata or ():
-            if key == "authorization":
-                return value if isinstance(value, bytes) else value.encode()
-        return b""
+def _authorization(context: Context) -> str:
+    for key, value in context.invocation_metadata() or ():
+        if key == "authorization":
+            return value.decode(errors="replace") if isinstance(value, bytes) else value
+    return ""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,10 +14,11 @@ from grpc_reflection.v1alpha import reflection
 
 from dragoman.desk import Desk
 from dragoman.errors import FailedPrecondition, NotFound
+from dragoman.principals import Principals
 from dragoman.rpc import artifact_servicer, job_servicer
 from dragoman.rpc.artifact_servicer import ArtifactServicer, ArtifactStore
 from dragoman.rpc.info import MAX_MESSAGE_BYTES, ServerInfo
-from dragoman.rpc.interceptors import CallInterceptor, ErrorInterceptor, Observe, TokenInterceptor
+from dragoman.rpc.interceptors import AccessInterceptor, CallInterceptor, ErrorInterceptor, Observe
 from dragoman.rpc.job_servicer import JobServicer
 
 _LOG = logging.getLogger(__name__)
@@ -56,8 +57,8 @@ class ServerConfig:
     address: str = "127.0.0.1:0"
     """Host and port; port 0 means any free one. Loopback unless told otherwise."""
     tls: TlsConfig | None = None
-    token: str = field(default="", repr=False)
-    """When not empty, every call but health and reflection must carry it."""
+    principals: Principals | None = None
+    """Who may call; None: anyone who can reach the server. Health and reflection are free."""
     debug: bool = False
     """Send tracebacks to clients, as DebugInfo."""
     grace: float = 10.0
@@ -181,10 +182,8 @@ async def start(
 
 
 def _interceptors(config: ServerConfig, observe: Observe | None) -> list[Any]:
-    chain: list[Any] = [CallInterceptor(observe)]
-    if config.token:
-        chain.append(TokenInterceptor(config.token))
-    return [*chain, ErrorInterceptor(debug=config.debug)]
+    chain: list[Any] = [CallInterceptor(observe), ErrorInterceptor(debug=config.debug)]
+    return chain if config.principals is None else [*chain, AccessInterceptor(config.principals)]
 
 
 def _options() -> list[tuple[str, int]]:

@@ -73,7 +73,7 @@ EVENT_TYPE_RETRIED: EventType
 EVENT_TYPE_HEARTBEAT: EventType
 
 class Job(_message.Message):
-    __slots__ = ("id", "kind", "service", "state", "spec", "inputs", "progress", "failure", "failed_count", "create_time", "start_time", "end_time", "waiting_for", "revision", "retry_count", "queue_position")
+    __slots__ = ("id", "kind", "service", "state", "spec", "inputs", "progress", "failure", "failed_count", "create_time", "start_time", "end_time", "waiting_for", "revision", "retry_count", "queue_position", "principal")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +97,7 @@ class Job(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     RETRY_COUNT_FIELD_NUMBER: _ClassVar[int]
     QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
+    PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: str
     service: str
@@ -113,7 +114,8 @@ class Job(_message.Message):
     revision: int
     retry_count: int
     queue_position: int
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., service: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., inputs: _Optional[_Mapping[str, str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., failed_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., waiting_for: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ..., retry_count: _Optional[int] = ..., queue_position: _Optional[int] = ...) -> None: ...
+    principal: str
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., service: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., inputs: _Optional[_Mapping[str, str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., failed_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., waiting_for: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ..., retry_count: _Optional[int] = ..., queue_position: _Optional[int] = ..., principal: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("stage", "stage_index", "stage_count", "done_count", "total_count", "fraction", "units_done", "units_total", "unit", "rate", "message", "metrics")
