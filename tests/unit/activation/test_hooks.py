@@ -196,3 +196,17 @@ def test_activations_that_are_not_finite_stop_the_task_and_name_the_row() -> Non
     tokens[2, 6] = 77
     with Capture(model.model, ["layers.0"]) as capture, pytest.raises(UserTaskError, match="first in row 42"):
         list(run_batches(capture, tokens, np.zeros((4, 8), np.int32), 40, 2, torch.device("cpu"), Occurrences(None)))
+
+
+def test_what_float16_cannot_hold_stops_the_control_too() -> None:
+    model = tiny_model("llama").half()
+    with torch.no_grad():
+        model.model.layers[0].mlp.down_proj.weight.mul_(1e6)
+    tokens = np.full((3, 8), 5, np.int32)
+    embedding = model.model.get_input_embeddings()
+    with (
+        Capture(model.model, ["layers.0"]) as capture,
+        Occurrences(embedding, 1) as occurrences,
+        pytest.raises(UserTaskError, match=r"first in row \d+; a wider dtype may help"),
+    ):
+        list(run_batches(capture, tokens, np.zeros((3, 8), np.int32), 40, 2, torch.device("cpu"), occurrences))

@@ -1,5 +1,6 @@
 """Models as a worker loads them: step 0, devices, memory, code, and the slot that holds the last one."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from activation.locations import MODEL, Locations
 from activation.models import LoadedModel, ModelSlot, choose_device, load_model, stored_parameters
 from activation.spec import ModelRef
 from dragoman.errors import UserTaskError
+from safetensors.torch import load_file, save_file
 
 from tests.unit.activation.tiny import tiny_model
 
@@ -168,3 +170,17 @@ def test_a_worker_that_runs_no_code_refuses_it(model_folder: Callable[[str], Pat
     with pytest.raises(UserTaskError, match="ACTIVATION_TRUST_REMOTE_CODE=1"):
         _slot(tmp_path).get(ref)
     assert _slot(tmp_path, trust_remote_code=True).get(ref)
+
+
+def test_a_model_whose_files_lack_a_tensor_is_refused_not_filled_up_at_random(
+    model_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(model_folder("llama"), tmp_path / "lacking"))
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    tensors["model.norm.weight"] = torch.ones(7)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        UserTaskError, match=r"lack 2 tensors .* model\.layers\.1\.mlp\.up_proj\.weight, model\.norm\.weight"
+    ):
+        _load(folder)

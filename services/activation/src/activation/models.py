@@ -129,13 +129,23 @@ def _read(folder: Path, ref: ModelRef) -> Any:
     from transformers import AutoModelForCausalLM
 
     _check_fits(ref, stored_parameters(folder), host_memory_bytes(), "this worker")
-    return AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=DTYPES[ref.dtype],
         trust_remote_code=ref.trust_remote_code,
         local_files_only=True,
         use_safetensors=True,
+        # Told below, with names, in the place of a random tensor or a long traceback.
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
     )
+    model, told = loaded
+    wrong = sorted({*told["missing_keys"], *(found[0] for found in told["mismatched_keys"])})
+    if wrong:
+        raise ValueError(
+            f"its files lack {len(wrong)} tensors of the shapes of config.json, among them {', '.join(wrong[:3])}"
+        )
+    return model
 
 
 def _initialised(folder: Path, ref: ModelRef) -> Any:
