@@ -11,7 +11,7 @@ import pytest
 import torch
 from activation.spec import ActivationsSpec, LatentsSpec, TokensSpec
 from dragoman.artifacts import InputInfo, Manifest, PartInfo
-from dragoman.errors import InvalidSpec
+from dragoman.errors import InvalidSpec, UserTaskError
 from dragoman.folder import FolderArtifact, file_sha256
 from dragoman.kinds import AnyKind
 from dragoman.manifests import MANIFEST_NAME, manifest_to_json
@@ -85,14 +85,59 @@ def test_shards_hold_the_counted_positions_in_order(
     assert statistics["d_model"] == {"model.layers.1": 32, "model.layers.0.mlp": 32}
 
 
-def test_means_are_those_of_all_shards(activations: FolderArtifact) -> None:
+def test_moments_are_those_of_all_shards(activations: FolderArtifact) -> None:
     statistics: Any = activations.manifest.statistics
+    moments = load_file(activations.download("moments.safetensors"))
     for hookpoint in statistics["hookpoints"]:
-        stored = _gathered(activations, hookpoint)["activations"].double()
-        np.testing.assert_allclose(statistics["mean"][hookpoint], stored.mean(0).numpy(), rtol=1e-9, atol=1e-15)
-        assert statistics["mean_norm"][hookpoint] == pytest.approx(float(stored.norm(dim=1).mean()), rel=1e-9)
-        means = [p.metadata for p in activations.manifest.parts if p.metadata["hookpoint"] == hookpoint]
-        assert sum(int(str(m["token_count"])) for m in means) == len(stored)
+        stored = _gathered(activations, hookpoint)["activations"].double().numpy()
+        np.testing.assert_allclose(moments[f"{hookpoint}.mean"], stored.mean(0), rtol=1e-9, atol=1e-15)
+        np.testing.assert_allclose(moments[f"{hookpoint}.variance"], stored.var(0), rtol=1e-9)
+        norms = np.linalg.norm(stored, axis=1)
+        expected = {"mean": norms.mean(), "std": norms.std(), "min": norms.min(), "max": norms.max()}
+        assert statistics["norm"][hookpoint] == pytest.approx(expected, rel=1e-9)
+        shards = [p.metadata for p in activations.manifest.parts if p.metadata.get("hookpoint") == hookpoint]
+        assert sum(int(str(m["token_count"])) for m in shards) == len(stored)
+    assert statistics["weights"].startswith("trained weights")
+    assert statistics["token_policy"]["bos_token_id"] == 0
+
+
+def test_several_hookpoints_with_inputs_are_byte_equal_to_single_runs(
+    kinds: Kinds, tokens: FolderArtifact, llama: Path, tmp_path: Path
+) -> None:
+    names = ["model.layers.1.mlp.input", "model.layers.0", "model.layers.1.mlp"]
+    few: Any = {"max_tokens": 200, "rows_per_task": 3}
+    together = _activations(tokens, llama, hookpoints=names, **few)
+    all_ = run_local(kinds["activations"], together, {"tokens": tokens}, tmp_path / "all")
+    norms: Any = all_.manifest.statistics["norm"]
+    assert set(norms) == set(names)
+    for number, name in enumerate(names):
+        spec = _activations(tokens, llama, hookpoints=[name], **few)
+        one = run_local(kinds["activations"], spec, {"tokens": tokens}, tmp_path / str(number))
+        shards = [p for p in one.manifest.parts if p.metadata.get("hookpoint") == name]
+        assert len(shards) == 3
+        assert [(p.name, p.sha256) for p in shards] == [
+            (p.name, p.sha256) for p in all_.manifest.parts if p.metadata.get("hookpoint") == name
+        ]
+
+
+def test_an_activation_beyond_float16_is_an_error_that_names_the_row(
+    kinds: Kinds, tokens: FolderArtifact, llama: Path, tmp_path: Path
+) -> None:
+    model: Any = AutoModelForCausalLM.from_pretrained(llama)
+    first = TokenRows(tokens).tokens(np.arange(7))
+    row = 2
+    position = next(p for p, token in enumerate(first[row]) if token not in first[:row])
+    with torch.no_grad():
+        model.get_input_embeddings().weight[int(first[row, position]), 3] = 1e5
+    model.save_pretrained(tmp_path / "large")
+    large: Any = {"model": {"source": str(tmp_path / "large")}, "hookpoints": ["embed_tokens"], "max_tokens": 200}
+    spec = _activations(tokens, llama, dtype="float16", **large)
+    with pytest.raises(UserTaskError, match=rf"activation of 100000 in row {row}, position {position}; float16 ends"):
+        run_local(kinds["activations"], spec, {"tokens": tokens}, tmp_path / "half")
+    wide = run_local(
+        kinds["activations"], _activations(tokens, llama, dtype="bfloat16", **large), {"tokens": tokens}, tmp_path / "w"
+    )
+    assert bool(_gathered(wide, "model.embed_tokens")["activations"].isfinite().all())
 
 
 def test_bytes_do_not_depend_on_the_order_of_tasks(

@@ -8,8 +8,9 @@ from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
 
 from activation.core.rows import RowRange, RowTable, cut, rows_from_start
-from activation.model_refs import ModelRefs, check_kind, check_task_count, check_tokens
+from activation.model_refs import ModelRefs, check_kind, check_task_count, check_tokens, weights_origin
 from activation.spec import ActivationsSpec, ModelRef
+from activation.token_policy import check_policy
 
 if TYPE_CHECKING:
     from activation.models import LoadedModel
@@ -18,7 +19,7 @@ FORWARD, SUMMARISE = range(2)
 
 
 class ActivationsKind:
-    """Stage 0 runs row ranges through the model; stage 1 merges the means of all of them."""
+    """Stage 0 runs row ranges through the model; stage 1 merges the moments of all of them."""
 
     name = "activations"
     version = 2
@@ -51,6 +52,7 @@ class ActivationsKind:
     def check(self, spec: ActivationsSpec, inputs: Mapping[str, InputInfo]) -> None:
         tokens = check_kind(inputs, "tokens", "tokens", "tokens_id")
         check_tokens(tokens, self._models.describe(spec.model))
+        check_policy(tokens)
         if tokens.manifest is not None:
             ranges = _ranges(spec, tokens.manifest.statistics)
             check_task_count(sum(end - first for first, end in ranges), spec.rows_per_task, spec.split)
@@ -70,8 +72,14 @@ class ActivationsKind:
             yield from activations_run.summarise(spec, context)
 
     def combine(self, spec: ActivationsSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
-        """Counts from the shards, means from the summary."""
-        statistics: dict[str, Json] = {"hookpoints": list(spec.hookpoints), "dtype": spec.dtype}
+        """Counts from the shards, moments from the summary, and what a reader has to know of weights and tokens."""
+        tokens = inputs["tokens"].manifest
+        statistics: dict[str, Json] = {
+            "hookpoints": list(spec.hookpoints),
+            "dtype": spec.dtype,
+            "weights": weights_origin(spec.model),
+            "token_policy": tokens.statistics.get("token_policy") if tokens is not None else None,
+        }
         shards = [p for p in parts if p.stage == FORWARD and p.keep and p.metadata["hookpoint"] == spec.hookpoints[0]]
         statistics["token_count"] = sum(p.row_count for p in shards)
         statistics["row_count"] = sum(int(str(p.metadata["row_count"])) for p in shards)

@@ -11,13 +11,13 @@ from dragoman.errors import UserTaskError
 from dragoman.kinds import Context, Part, Progress
 from jaxtyping import Float
 from latent_cache.token_rows import TokenRows
-from safetensors.numpy import load, save
 from torch import Tensor
 
 from activation.core.forward import Batch, run_batches
 from activation.core.hooks import Capture
 from activation.core.moments import Moments, merge_all
 from activation.models import DTYPES, LoadedModel
+from activation.moments_file import artifact_bytes, read_task, statistics, task_bytes
 from activation.spec import ActivationsSpec
 from activation.tensor_stream import TensorStream
 
@@ -31,7 +31,7 @@ def forward(spec: ActivationsSpec, context: Context, model: LoadedModel) -> Iter
     tokens, documents = rows.tokens(np.arange(first, end)), rows.documents(np.arange(first, end))
     total, done = int((documents >= 0).sum()), 0
     paths = [context.scratch / f"{i}.safetensors" for i in range(len(spec.hookpoints))]
-    moments: dict[str, list[Moments]] = {name: [] for name in spec.hookpoints}
+    moments: dict[str, Moments | None] = dict.fromkeys(spec.hookpoints)
     with ExitStack() as stack:
         streams: dict[str, TensorStream] = {}
         for batch in batches(model, spec.hookpoints, tokens, documents, first, spec.batch_size):
@@ -43,12 +43,13 @@ def forward(spec: ActivationsSpec, context: Context, model: LoadedModel) -> Iter
             for name, stream in streams.items():
                 _append(stream, batch, name, spec)
                 if len(batch):
-                    moments[name].append(Moments.of(batch.activations[name]))
+                    moments[name] = merge_all([*filter(None, [moments[name]]), Moments.of(batch.activations[name])])
             done += len(batch)
             yield Progress(done, total, "tokens", f"rows {first} to {end}")
     for name, path in zip(spec.hookpoints, paths, strict=True):
         yield _shard(context, name, path, total, end - first)
-    yield _moments_part(context, spec.hookpoints, {name: merge_all(all_) for name, all_ in moments.items()})
+    name = f"moments-{context.task.index:05d}.safetensors"
+    yield Part(name, data=task_bytes(spec.hookpoints, moments), keep=False)
 
 
 def batches(
@@ -80,9 +81,24 @@ def _stream(path: Path, name: str, batch: Batch, total: int, spec: ActivationsSp
 
 
 def _append(stream: TensorStream, batch: Batch, name: str, spec: ActivationsSpec) -> None:
-    stream.append("activations", _bytes(batch.activations[name].to(DTYPES[spec.dtype or "float32"])))
+    stream.append("activations", _bytes(stored(batch, name, spec.dtype or "float32")))
     stream.append("rows", batch.rows.tobytes())
     stream.append("positions", batch.positions.tobytes())
+
+
+def stored(batch: Batch, hookpoint: str, dtype: str) -> Float[Tensor, "n d"]:
+    """Returns activations in the dtype of the shard. Raises UserTaskError that names the row where one overflows."""
+    values = batch.activations[hookpoint]
+    narrow = values.to(DTYPES[dtype])
+    if narrow.dtype != values.dtype and bool(narrow.isinf().any()):
+        at = int(narrow.isinf().any(-1).nonzero()[0])
+        raise UserTaskError(
+            f"{hookpoint} has an activation of {float(values[at].abs().max()):.6g} in row {batch.rows[at]}, position "
+            f"{batch.positions[at]}; {dtype} ends at {torch.finfo(narrow.dtype).max:,.6g}: "
+            "use dtype bfloat16 or float32",
+            reason="ACTIVATION_OVERFLOWS",
+        )
+    return narrow
 
 
 def _bytes(values: Float[Tensor, "n d"]) -> bytes:
@@ -96,32 +112,13 @@ def _shard(context: Context, name: str, path: Path, token_count: int, row_count:
     return Part(part_name, path=path, row_count=token_count, metadata=metadata)
 
 
-def _moments_part(context: Context, hookpoints: Sequence[str], moments: Mapping[str, Moments | None]) -> Part:
-    """Means of one task, for the summary only: a long mean vector has no place in part metadata."""
-    tensors: dict[str, Any] = {}
-    for i, name in enumerate(hookpoints):
-        found = moments[name]
-        if found is not None:
-            tensors[f"{i}.mean"] = found.mean
-            tensors[f"{i}.scalars"] = np.asarray([found.count, found.mean_norm], np.float64)
-    return Part(f"moments-{context.task.index:05d}.safetensors", data=save(tensors), keep=False)
-
-
 def summarise(spec: ActivationsSpec, context: Context) -> Iterator[Progress | Part]:
-    """Merges the means of all tasks, in the order of rows."""
+    """Merges the moments of all tasks, in the order of rows."""
     parts = [p for p in context.parts[0] if not p.keep]
-    found: list[list[Moments]] = [[] for _ in spec.hookpoints]
+    totals: dict[str, Moments] = {}
     for done, part in enumerate(parts, 1):
-        tensors = load(context.own.read(part.name))
-        for i, of_hookpoint in enumerate(found):
-            if f"{i}.mean" in tensors:
-                count, mean_norm = tensors[f"{i}.scalars"].tolist()
-                of_hookpoint.append(Moments(int(count), tensors[f"{i}.mean"], mean_norm))
+        for name, found in read_task(context.own.read(part.name), spec.hookpoints).items():
+            totals[name] = totals[name].merge(found) if name in totals else found
         yield Progress(done, len(parts), "parts")
-    totals = {name: merge_all(all_) for name, all_ in zip(spec.hookpoints, found, strict=True)}
-    metadata: dict[str, Any] = {
-        "d_model": {name: len(m.mean) for name, m in totals.items() if m},
-        "mean_norm": {name: m.mean_norm for name, m in totals.items() if m},
-        "mean": {name: m.mean.tolist() for name, m in totals.items() if m},
-    }
-    yield Part("summary.json", data=b"{}\n", metadata=metadata, keep=False)
+    ordered = {name: totals[name] for name in spec.hookpoints if name in totals}
+    yield Part("moments.safetensors", data=artifact_bytes(ordered), metadata=statistics(ordered))

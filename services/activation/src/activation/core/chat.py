@@ -53,7 +53,8 @@ class ChatTemplate:
     def _template(self) -> Template:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
         environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _refuse
+        functions: dict[str, Any] = environment.globals
+        functions["raise_exception"] = _refuse
         try:
             return environment.from_string(self._source)
         except TemplateError as error:

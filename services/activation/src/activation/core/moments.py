@@ -1,4 +1,4 @@
-"""Means that merge: of vectors, and of their norms."""
+"""Moments that merge: mean and variance of each dimension, and of the norms."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,26 +11,62 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moments:
-    """Count, mean vector and mean L2 norm of some activations, in float64 (Chan et al. 1979, pairwise merge)."""
+    """Count, means and sums of squared deviations, in float64, of some activations and of their L2 norms.
+
+    Merged pairwise as in Chan, Golub & LeVeque 1979, so that nothing cancels however far a mean is from zero.
+    """
 
     count: int
     mean: Float64[np.ndarray, " d_model"]
-    mean_norm: float
+    squares: Float64[np.ndarray, " d_model"]
+    """Sum of squared deviations from `mean`."""
+    norm_mean: float
+    norm_squares: float
+    """Sum of squared deviations from `norm_mean`."""
+    norm_min: float
+    norm_max: float
 
     @classmethod
     def of(cls, activations: Float[Tensor, "n d_model"]) -> "Moments":
         """Returns the moments of at least one activation."""
-        norms = torch.linalg.vector_norm(activations, dim=-1, dtype=torch.float64)
-        mean = activations.sum(0, dtype=torch.float64) / len(activations)
-        return cls(len(activations), mean.cpu().numpy(), float(norms.mean()))
+        values = activations.double()
+        variance, mean = torch.var_mean(values, 0, correction=0)
+        norms = torch.linalg.vector_norm(values, dim=-1)
+        norm_variance, norm_mean = torch.var_mean(norms, correction=0)
+        count = len(values)
+        return cls(
+            count,
+            mean.cpu().numpy(),
+            (variance * count).cpu().numpy(),
+            float(norm_mean),
+            float(norm_variance * count),
+            float(norms.min()),
+            float(norms.max()),
+        )
+
+    @property
+    def variance(self) -> Float64[np.ndarray, " d_model"]:
+        """Variance of each dimension over these activations (divided by their count)."""
+        return self.squares / self.count
+
+    @property
+    def norm_std(self) -> float:
+        """Standard deviation of the norms (divided by their count)."""
+        return float(np.sqrt(self.norm_squares / self.count))
 
     def merge(self, other: "Moments") -> "Moments":
         """Returns the moments of both sets together."""
-        share = other.count / (self.count + other.count)
+        count = self.count + other.count
+        share = other.count / count
+        apart, norms_apart = other.mean - self.mean, other.norm_mean - self.norm_mean
         return Moments(
-            self.count + other.count,
-            self.mean + (other.mean - self.mean) * share,
-            self.mean_norm + (other.mean_norm - self.mean_norm) * share,
+            count,
+            self.mean + apart * share,
+            self.squares + other.squares + apart**2 * (self.count * share),
+            self.norm_mean + norms_apart * share,
+            self.norm_squares + other.norm_squares + norms_apart**2 * (self.count * share),
+            min(self.norm_min, other.norm_min),
+            max(self.norm_max, other.norm_max),
         )
 
 
