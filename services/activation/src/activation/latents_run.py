@@ -9,10 +9,10 @@ import torch
 from dragoman.artifacts import Artifact
 from dragoman.errors import UserTaskError
 from dragoman.kinds import Context, Part, Progress
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from latent_cache.token_rows import TokenRows
 from safetensors.numpy import save_file
-from sparse_coders import CONFIG_FILE, WEIGHTS_FILE, MalformedCoder, TopKCoder, UnsupportedCoder, load
+from sparse_coders import CONFIG_FILE, WEIGHTS_FILE, MalformedCoder, SparseCoder, UnsupportedCoder, load
 from torch import Tensor
 
 from activation.activations_run import batches
@@ -27,9 +27,9 @@ class CoderSlot:
 
     def __init__(self) -> None:
         self._id = ""
-        self._coder: TopKCoder | None = None
+        self._coder: SparseCoder | None = None
 
-    def get(self, artifact: Artifact, context: Context, device: Any) -> TopKCoder:
+    def get(self, artifact: Artifact, context: Context, device: Any) -> SparseCoder:
         """Returns the coder of an artifact. Raises UserTaskError when it cannot be loaded."""
         if self._coder is None or self._id != artifact.id:
             folder = context.scratch / "coder"
@@ -65,7 +65,8 @@ def encode(spec: LatentsSpec, context: Context, model: LoadedModel, slot: CoderS
     train_rows = max(0, min(end, rows.train_row_count) - first)
     train_tokens = int((documents[:train_rows] >= 0).sum())
     counts = {"train_token_count": train_tokens, "test_token_count": total - train_tokens}
-    yield _part(context, ordered, {"hookpoint": hookpoint, "first_row": first, **counts})
+    metadata = {"hookpoint": hookpoint, "first_row": first, **counts}
+    yield _part(context, ordered, (documents >= 0).sum(0, dtype=np.int64), metadata)
 
 
 def _check_finite(acts: Float[Tensor, "n k"], batch: Batch, coder_id: str) -> None:
@@ -79,8 +80,10 @@ def _check_finite(acts: Float[Tensor, "n k"], batch: Batch, coder_id: str) -> No
         )
 
 
-def _part(context: Context, ordered: EncodedEntries, metadata: dict[str, Any]) -> Part:
+def _part(
+    context: Context, ordered: EncodedEntries, counted: Int64[np.ndarray, " ctx_len"], metadata: dict[str, Any]
+) -> Part:
     name = f"encoded-{context.task.index:05d}.safetensors"
     path = context.scratch / name
-    save_file({"offsets": ordered.offsets, "entries": ordered.entries}, path)
+    save_file({"offsets": ordered.offsets, "counted": counted, "entries": ordered.entries}, path)
     return Part(name, path=path, row_count=len(ordered), metadata=metadata, keep=False)
