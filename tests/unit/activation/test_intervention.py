@@ -44,7 +44,8 @@ def test_steering_keeps_what_the_coder_does_not_explain() -> None:
     changed[0, :, 3], changed[1, :, 40] = 7.0, 2.0
     expected = changed @ coder.W_dec + coder.b_dec + error
     found = activations_of(coder, x, latents)
-    assert found[0].tolist() == dense[0, :, 3].tolist() and found[1].tolist() == dense[1, :, 40].tolist()
+    assert found[0].tolist() == dense[0, :, 3].tolist()
+    assert found[1].tolist() == dense[1, :, 40].tolist()
     change = activation_change("clamp", found, torch.tensor([7.0, 2.0]))
     torch.testing.assert_close(steer(x, change, coder.W_dec[latents]), expected, atol=1e-4, rtol=1e-4)
 

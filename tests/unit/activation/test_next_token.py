@@ -17,8 +17,10 @@ def test_kl_is_that_of_the_definition_and_0_of_the_same() -> None:
 
 def test_movers_are_sorted_by_log_probability_and_ties_by_token() -> None:
     raised, lowered = movers(torch.tensor([0.0, 2.0, -1.0, 2.0]), torch.tensor([5.0, 6.0, 7.0, 8.0]), 3)
-    assert raised.tokens == [1, 3, 0] and raised.logit_changes == [6, 8, 5]
-    assert lowered.tokens == [2, 0, 1] and lowered.log_prob_changes == [-1, 0, 2]
+    assert raised.tokens == [1, 3, 0]
+    assert raised.logit_changes == [6, 8, 5]
+    assert lowered.tokens == [2, 0, 1]
+    assert lowered.log_prob_changes == [-1, 0, 2]
 
 
 def test_samples_follow_the_distribution() -> None:

@@ -26,7 +26,7 @@ def _prefixes(name: str) -> tuple[Prefixes, Unembedding, str]:
     return Prefixes(base, unembedding, Occurrences(None)), unembedding, inner
 
 
-def _push(at: int):  # noqa: ANN202
+def _push(at: int):
     def edit(value: Tensor, read: Tensor) -> Tensor:
         edited = value.clone()
         edited[:, at:] += torch.linspace(-2, 2, value.shape[-1])
@@ -81,6 +81,7 @@ def test_a_model_that_goes_on_wrongly_begins_with_the_first_token() -> None:
     layer.forward = forgets
     lines = _lines()
     prefix = prefixes.start(lines, 23)
-    assert prefixes.reuses is False and prefix.memory is None
+    assert prefixes.reuses is False
+    assert prefix.memory is None
     _, found = prefixes.extend(prefix, lines.ids[:, 23:])
     torch.testing.assert_close(found, unembedding.states(lines.ids)[:, -1])

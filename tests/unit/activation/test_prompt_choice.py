@@ -15,7 +15,8 @@ def test_a_block_ends_at_its_first_firing_and_knows_its_strongest() -> None:
     assert firsts.rows.tolist() == [0, 0, 2]
     assert firsts.starts.tolist() == [1, 5, 5]
     assert firsts.ends.tolist() == [1, 5, 7]
-    assert firsts.peaks.tolist() == [9, 2, 4] and firsts.activations.tolist() == [1, 2, 3]
+    assert firsts.peaks.tolist() == [9, 2, 4]
+    assert firsts.activations.tolist() == [1, 2, 3]
     assert len(first_firings(_i32(), _i32(), np.empty(0, np.float32), 0, 4)) == 0
 
 
@@ -29,7 +30,8 @@ def test_blocks_are_chosen_evenly_over_quintiles() -> None:
     peaks = np.random.default_rng(0).permutation(n).astype(np.float32)
     firsts = first_firings(np.arange(n, dtype=np.int32), np.zeros(n, np.int32), peaks, 0, 8)
     picked = choose(firsts, 40, 1)
-    assert len(set(picked.tolist())) == 40 and (np.diff(picked) > 0).all()
+    assert len(set(picked.tolist())) == 40
+    assert (np.diff(picked) > 0).all()
     assert np.bincount((firsts.peaks[picked] // 100).astype(int)).tolist() == [8, 8, 8, 8, 8]
     assert picked.tolist() == choose(firsts, 40, 1).tolist() != choose(firsts, 40, 2).tolist()
     assert len(choose(firsts, 1000, 1)) == n

@@ -8,6 +8,7 @@ from dragoman.store import Store
 from activation.activations_kind import ActivationsKind
 from activation.config import Config
 from activation.description import Descriptions
+from activation.effects_kind import EffectsKind
 from activation.fidelity_kind import FidelityKind
 from activation.latents_kind import LatentsKind
 from activation.locations import Locations
@@ -37,6 +38,7 @@ def build(config: Config, store: Store | None) -> list[AnyKind]:
         TokensKind(config.cache, store, locations, descriptions),
         ActivationsKind(models, compute.model),
         LatentsKind(models, compute.model, compute.coder),
+        EffectsKind(store, compute.model, compute.coder),
         FidelityKind(models, compute.model, compute.coders),
     ]
 

@@ -51,8 +51,8 @@ class Prefixes:
     """Reads lines piece by piece.
 
     What the model keeps of past tokens is used where that gives what a pass over all tokens gives: the first lines are
-    read both ways. Otherwise each pass begins with the first token (transformers' RWKV, for one, mixes up the lines of a
-    batch when it goes on with a single token).
+    read both ways. Otherwise each pass begins with the first token: the RWKV of transformers 5.23, for one, mixes up
+    the lines of a batch when it goes on with a single token.
     """
 
     def __init__(self, base: nn.Module, unembedding: Unembedding, occurrences: Occurrences) -> None:
