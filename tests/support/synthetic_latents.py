@@ -5,22 +5,19 @@ fire at random, on every token, almost never and never.
 """
 
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from dragoman.artifacts import Manifest, PartInfo
 from dragoman.folder import FolderArtifact
 from dragoman.ids import Json
 from dragoman.manifests import MANIFEST_NAME, manifest_to_json
-from latent_cache.layout import LatentIndex, index_bytes, pack, plan_shards, shard_name
-from latent_cache.windows import WindowGrid, find_runs
 from safetensors.numpy import save
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from tests.support.latents_writer import Kept, LatentsWriter
 
 PLANTED: Sequence[Sequence[str]] = (
     ("cat", "dog", "horse", "sheep", "cow"),
@@ -36,6 +33,7 @@ _FRAMES = (
     "Nobody in the town knew why the road was closed for so long .",
 )
 RANDOM, DENSE, RARE, DEAD = 4, 5, 6, 7
+KEPT = Kept()
 D_SAE = 8
 
 
@@ -150,98 +148,33 @@ def tokens_parts(corpus: Corpus, rows_per_shard: int = 16, id_: str = "tokens-" 
 def latents_parts(
     corpus: Corpus,
     dense: np.ndarray,
-    entries_per_shard: int = 500,
+    kept: Kept = KEPT,
     tokens_id: str = "tokens-" + "0" * 32,
     id_: str = "latents-" + "1" * 32,
 ) -> Parts:
     """The parts of a latents artifact, from dense activations [row, pos, latent]."""
-    by_latent = np.moveaxis(dense, -1, 0)
-    latents, rows, positions = np.nonzero(by_latent)
-    values = by_latent[latents, rows, positions]
-    index = _index(by_latent, corpus.train_row_count, entries_per_shard)
-    packed = pack(rows.astype(np.int32), positions.astype(np.int32), values)
-    data = {"index.safetensors": index_bytes(index)}
-    for shard, (first, end) in enumerate(zip(index.shard_starts[:-1], index.shard_starts[1:], strict=True)):
-        data[shard_name(shard)] = save({"entries": packed[index.offsets[first] : index.offsets[end]].copy()})
-    data["top_windows.parquet"] = _top_windows(corpus, by_latent)
+    by_latent = np.moveaxis(dense, -1, 0).reshape(dense.shape[-1], -1)
+    latents, places = np.nonzero(by_latent)
+    offsets = np.searchsorted(latents, np.arange(len(by_latent) + 1)).astype(np.int64)
+    data = LatentsWriter(
+        corpus.tokens, corpus.documents, corpus.train_row_count, kept, offsets, places, by_latent[latents, places]
+    ).parts()
     statistics: dict[str, Json] = {
         "d_sae": len(by_latent),
         "tokens_id": tokens_id,
         "token_count": int((corpus.documents >= 0).sum()),
-        "entry_count": len(packed),
+        "entry_count": len(places),
         "row_count": len(corpus.tokens),
         "rows": [[0, len(corpus.tokens)]],
     }
     infos = [_info(name, content, 0) for name, content in data.items()]
-    spec: dict[str, Json] = {"tokens_id": tokens_id}
-    return Parts(Manifest(id_, "latents", 1, spec, {"tokens": tokens_id}, infos, statistics), data)
-
-
-def _index(by_latent: np.ndarray, train_rows: int, entries_per_shard: int) -> LatentIndex:
-    active = by_latent > 0
-    counts = active.sum(axis=(1, 2))
-    train = active[:, :train_rows].sum(axis=(1, 2))
-    sums = by_latent.sum(axis=(1, 2), dtype=np.float64)
-    squares = (by_latent.astype(np.float64) ** 2).sum(axis=(1, 2))
-    quantiles = [np.quantile(a[a > 0], np.linspace(0, 1, 11)) if (a > 0).any() else np.zeros(11) for a in by_latent]
-    divisor = np.maximum(counts, 1)
-    return LatentIndex(
-        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        shard_starts=plan_shards(counts, entries_per_shard),
-        firing_count=counts,
-        firing_count_train=train,
-        firing_count_test=counts - train,
-        max_activation=by_latent.max(axis=(1, 2)),
-        mean_activation=(sums / divisor).astype(np.float32),
-        mean_square=(squares / divisor).astype(np.float32),
-        quantiles=np.asarray(quantiles, np.float32),
-        token_entropy=np.zeros(len(by_latent), np.float32),
-    )
-
-
-def _top_windows(corpus: Corpus, by_latent: np.ndarray, count: int = 6, length: int = 16) -> bytes:
-    runs = find_runs(corpus.documents, 0, length)
-    grid = WindowGrid.of([runs], length, corpus.tokens.shape[1], corpus.train_row_count)
-    rows, starts, documents = grid.places(np.arange(grid.window_count))
-    columns = starts[:, None] + np.arange(length)
-    tokens = corpus.tokens[rows[:, None], columns]
-    records: list[dict[str, object]] = []
-    for latent, dense in enumerate(by_latent):
-        windows = dense[rows[:, None], columns]
-        peaks = windows.max(axis=1)
-        best = [w for w in np.argsort(-peaks, kind="stable")[:count] if peaks[w] > 0]
-        records += [
-            {
-                "latent": latent,
-                "rank": rank,
-                "row": rows[w],
-                "start": starts[w],
-                "document": documents[w],
-                "split": "train" if rows[w] < corpus.train_row_count else "test",
-                "max_activation": peaks[w],
-                "tokens": tokens[w].tolist(),
-                "activations": windows[w].tolist(),
-            }
-            for rank, w in enumerate(best)
-        ]
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(records, schema=_TOP_WINDOWS), sink)
-    return sink.getvalue()
-
-
-_TOP_WINDOWS = pa.schema(
-    [
-        ("latent", pa.int32()),
-        ("rank", pa.int32()),
-        ("row", pa.int32()),
-        ("start", pa.int32()),
-        ("document", pa.int32()),
-        ("split", pa.string()),
-        ("max_activation", pa.float32()),
-        ("tokens", pa.list_(pa.int32())),
-        ("activations", pa.list_(pa.float32())),
-    ]
-)
+    spec: dict[str, Json] = {
+        "tokens_id": tokens_id,
+        "window_length": kept.window_length,
+        "top_windows": kept.top_windows,
+        "quantile_windows": kept.quantile_windows,
+    }
+    return Parts(Manifest(id_, "latents", 2, spec, {"tokens": tokens_id}, infos, statistics), data)
 
 
 def _info(name: str, data: bytes, row_count: int, **metadata: Json) -> PartInfo:

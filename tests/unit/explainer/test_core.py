@@ -1,6 +1,7 @@
 """Selection, samples, prompts and replies."""
 
 import hashlib
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from explainer.core.example import Example, marked_text, marked_tokens, mask, st
 from explainer.core.explainers import EXPLAINERS
 from explainer.core.reply import parse
 from explainer.core.sampling import sample
-from explainer.core.selection import evenly_spaced, may_have_windows, selected
+from explainer.core.selection import evenly_spaced, has_windows, selected
 from hypothesis import given
 from hypothesis import strategies as st
-from latent_cache.layout import LatentIndex
+from latent_cache import ExampleRecord, LatentIndex
+from latent_cache.quantiles import quantile_of
 
 WINDOW = Example(
     [" the", " meeting", " was", " on", " Monday", " or", " May", "\n", " 3"],
@@ -21,13 +23,16 @@ WINDOW = Example(
 
 
 def index_of(train: list[int], test: list[int]) -> LatentIndex:
-    counts = np.asarray(train, np.int64), np.asarray(test, np.int64)
-    total, zeros = counts[0] + counts[1], np.zeros(len(train), np.float32)
-    offsets = np.concatenate([[0], np.cumsum(total)])
-    starts = np.asarray([0, len(train)], np.int64)
-    return LatentIndex(
-        offsets, starts, total, *counts, zeros, zeros, zeros, np.zeros((len(train), 11), np.float32), zeros
-    )
+    """Of latents that fire once in each window."""
+    count = len(train)
+    total = np.asarray(train) + np.asarray(test)
+    bounds = np.concatenate([[0], np.cumsum(total)])
+    counted = {"firing_count_train": train, "window_count_train": train, "firing_count_test": test}
+    given = {"ctx_len": 64, "window_length": 16, "activation_dtype": "float32", "offsets": bounds} | counted
+    given |= {"window_count_test": test, "firing_count": total, "entry_byte_offsets": bounds}
+    given = {name: np.asarray(v) if isinstance(v, list) else v for name, v in given.items()}
+    zeros = {f.name: np.zeros(count, np.float32) for f in fields(LatentIndex) if f.name not in given}
+    return LatentIndex(**given, **zeros)
 
 
 def test_marks_are_above_three_tenths_of_the_windows_maximum() -> None:
@@ -127,44 +132,53 @@ def test_an_explanation_that_was_cut_off_says_so() -> None:
     assert parse("[EXPLANATION]: names of", "length").reason == "cut off at max_tokens"
 
 
-@given(st.lists(st.floats(0.125, 10, width=32), max_size=60), st.integers(1, 50), st.integers(0, 99))
-def test_samples_are_distinct_and_strongest_first(values: list[float], count: int, seed: int) -> None:
+def record_of(peaks: np.ndarray, per_decile: int, top_count: int) -> ExampleRecord:
+    """All windows of train documents, with one activation each."""
+    count = len(peaks)
+    deciles = quantile_of(peaks)
+    turns = [int((deciles[:i] == deciles[i]).sum()) for i in range(count)]
+    top = np.zeros(count, np.bool_)
+    top[np.argsort(-peaks, kind="stable")[:top_count]] = True
+    places = np.arange(count)
+    return ExampleRecord(
+        latent=0, window_length=4, maximum=float(peaks.max(initial=1)), rows=places, starts=places.astype(np.int32),
+        documents=places.astype(np.int32), test=np.zeros(count, np.bool_), top=top,
+        sampled=np.asarray(turns, np.int64) < per_decile, deciles=deciles, tokens=np.zeros((count, 4), np.int32),
+        first_activations=np.arange(count + 1), offsets=np.zeros(count, np.int32), activations=peaks,
+    )  # fmt: skip
+
+
+@given(st.lists(st.floats(0.125, 10, width=32), max_size=60), st.integers(1, 50), st.integers(0, 99), st.integers(1, 6))
+def test_samples_are_distinct_and_strongest_first(values: list[float], count: int, seed: int, kept: int) -> None:
     peaks = np.asarray(values, np.float32)
-    for how in ("quantiles", "top", "random"):
-        chosen = sample(peaks, count, how, seed)
-        assert len(set(chosen.tolist())) == len(chosen) == min(count, len(peaks))
+    record = record_of(peaks, kept, 10)
+    stored = int(record.sampled.sum())
+    for how, available in (("quantiles", stored), ("top", min(10, len(peaks))), ("random", stored)):
+        chosen = sample(record, count, how, seed)
+        assert len(set(chosen.tolist())) == len(chosen) == min(count, available)
         assert (np.diff(peaks[chosen]) <= 0).all()
-    top = sample(peaks, count, "top", seed)
-    assert sorted(peaks[top], reverse=True) == sorted(peaks, reverse=True)[:count]
+        assert (record.top if how == "top" else record.sampled)[chosen].all()
+    top = sample(record, count, "top", seed)
+    assert peaks[top].tolist() == sorted(peaks.tolist(), reverse=True)[: min(count, 10)]
+    spread = np.bincount(record.deciles[sample(record, count, "quantiles", seed)], minlength=10)
+    full = np.bincount(record.deciles[record.sampled], minlength=10)
+    assert spread[spread < full].max(initial=0) <= spread[spread < full].min(initial=99) + 1
 
 
-@given(st.integers(1, 80), st.integers(1, 20), st.sets(st.integers(0, 79)))
-def test_evenly_spaced_latents_all_have_enough_windows(n: int, count: int, poor: set[int]) -> None:
-    asked: list[int] = []
-
-    def has_enough(latent: int) -> bool:
-        asked.append(latent)
-        return latent not in poor
-
-    chosen = evenly_spaced(np.arange(n), count, has_enough)
-    rich = sorted(set(range(n)) - poor)
+@given(st.integers(1, 80), st.integers(1, 20))
+def test_evenly_spaced_latents_are_the_middles_of_equal_stretches(n: int, count: int) -> None:
+    chosen = evenly_spaced(np.arange(n), count)
     assert list(chosen) == sorted(set(chosen))
-    assert set(chosen) <= set(rich)
-    assert len(chosen) == min(count, len(rich)) or count > n
-    assert len(asked) == len(set(asked))
-    if not poor & set(range(n)) and n >= count:
-        gaps = np.diff([0, *chosen, n - 1])
-        assert gaps[1:-1].size == 0 or gaps[1:-1].max() - gaps[1:-1].min() <= 1
+    assert len(chosen) == min(count, n)
+    gaps = np.diff(chosen)
+    assert gaps.size == 0 or gaps.max() - gaps.min() <= 1
 
 
 def test_ranks_are_by_falling_firing_count_with_ties_by_latent() -> None:
     index = index_of([5, 9, 5, 0, 40], [5, 1, 5, 0, 40])
-
-    def never(_: int) -> bool:
-        raise AssertionError("windows are counted for `count` only")
-
-    assert selected(index, (), (0, 1, 4), 0, 5, never) == [4, 0, 3]
-    assert selected(index, (3, 1), (), 0, 5, never) == [3, 1]
-    assert selected(index, (), (), 0, 5, never) == [4, 0, 1, 2, 3]
-    assert selected(index, (), (), 2, 5, lambda latent: latent != 4) == [0, 2]
-    assert may_have_windows(index, 5).tolist() == [True, False, True, False, True]
+    assert selected(index, (), (0, 1, 4), 0, 5) == [4, 0, 3]
+    assert selected(index, (3, 1), (), 0, 5) == [3, 1]
+    assert selected(index, (), (), 0, 5) == [4, 0, 1, 2, 3]
+    assert selected(index, (), (), 2, 5) == [4, 2]
+    assert selected(index, (), (), 9, 5) == [4, 0, 2]
+    assert has_windows(index, 5).tolist() == [True, False, True, False, True]

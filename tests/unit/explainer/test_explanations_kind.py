@@ -17,6 +17,7 @@ from explainer.writer import Written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.latents_writer import Kept
 from tests.support.local_run import reversed_order, run_local
 from tests.support.scripted_writer import Rule, ScriptedWriter, last_line
 from tests.support.synthetic_latents import (
@@ -39,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("artifacts")
     text = corpus(seed=5)
     in_folder(tokens_parts(text), folder)
-    in_folder(latents_parts(text, activations_of(text)), folder)
+    in_folder(latents_parts(text, activations_of(text), Kept(top_windows=30)), folder)
     return folder
 
 
@@ -103,14 +104,13 @@ def test_the_prompt_shows_marked_windows_of_the_latent(root: Path, tmp_path: Pat
 @given(
     st.integers(0, 10**6),
     st.sampled_from(["quantiles", "top", "random"]),
-    st.integers(4, 40),
     st.integers(1, 30),
 )
 def test_no_shown_window_is_of_a_test_document(
-    tmp_path_factory: pytest.TempPathFactory, root: Path, seed: int, sampling: str, length: int, count: int
+    tmp_path_factory: pytest.TempPathFactory, root: Path, seed: int, sampling: str, count: int
 ) -> None:
     folder = tmp_path_factory.mktemp("job")
-    fields = {"seed": seed, "sampling": sampling, "window_length": length, "example_count": count, "min_windows": 2}
+    fields = {"seed": seed, "sampling": sampling, "example_count": count, "min_windows": 2}
     artifact, _ = run(root, folder / "job", **fields)
     text = corpus(seed=5)
     test_documents = set(text.documents[text.train_row_count :].reshape(-1).tolist()) - {-1}
@@ -208,7 +208,7 @@ def test_a_run_where_nothing_can_be_explained_succeeds_and_says_so(root: Path, t
 
 
 def test_latents_rare_only_by_windows_are_counted_once(root: Path, tmp_path: Path) -> None:
-    """A latent that fires often, but in few windows, is known as rare only when its windows are made."""
+    """A latent that fires often, but in few windows, is rare."""
     artifact, _ = run(root, tmp_path / "job", min_windows=300)
     found = rows(artifact, "explanations.parquet")
     statistics = artifact.manifest.statistics
@@ -221,7 +221,7 @@ def test_latents_rare_only_by_windows_are_counted_once(root: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("fields", "field", "words"),
     [
-        ({"window_length": 65}, "window_length", "which have 64 tokens; expected 4 to 64"),
+        ({"window_length": 65}, "window_length", "expected 16, or give latents made with window_length 65"),
         ({"selection": {"latents": [2, D_SAE]}}, "selection.latents[1]", f"expected 0 to {D_SAE - 1}"),
         ({"selection": {"ranks": [99]}}, "selection.ranks[0]", f"expected 0 to {D_SAE - 1}"),
         ({"selection": {"count": 99}}, "selection.count", f"99 latents of {D_SAE}"),
@@ -242,14 +242,20 @@ def test_an_unfit_spec_is_refused_before_any_work(root: Path, fields: dict[str, 
 
 def test_latents_that_are_not_there_yet_are_checked_by_their_spec(root: Path) -> None:
     kind = ExplanationsKind(ScriptedWriter(), FolderArtifacts(root))
-    waiting = InputInfo("latents-" + "1" * 32, "latents", {"tokens_id": "tokens-" + "0" * 32, "split": "all"}, None)
-    kind.check(spec_of(), {"latents": waiting})
-    with pytest.raises(InvalidSpec, match="which have 64 tokens"):
+    kept = {"window_length": 16, "top_windows": 3, "quantile_windows": 2}
+    waiting = InputInfo("latents-" + "1" * 32, "latents", {"split": "all", **kept}, None)
+    kind.check(spec_of(example_count=20), {"latents": waiting})
+    with pytest.raises(InvalidSpec, match="100 is not the window length"):
         kind.check(spec_of(window_length=100), {"latents": waiting})
+    for how in ("quantiles", "random"):
+        with pytest.raises(InvalidSpec, match=r"21 windows are more than the 20 .*quantile_windows 3 or more"):
+            kind.check(spec_of(example_count=21, sampling=how), {"latents": waiting})
+    with pytest.raises(InvalidSpec, match=r"4 windows are more than the 3 strongest .*made with top_windows 4 or more"):
+        kind.check(spec_of(example_count=4, sampling="top"), {"latents": waiting})
     with pytest.raises(InvalidSpec, match="has read train documents only"):
         kind.check(spec_of(), {"latents": replace(waiting, spec={**waiting.spec, "split": "train"})})
-    unknown = replace(waiting, spec={"tokens_id": "tokens-" + "9" * 32})
-    kind.check(spec_of(window_length=4096), {"latents": unknown})
+    with pytest.raises(InvalidSpec, match="of an older layout"):
+        kind.check(spec_of(), {"latents": replace(waiting, spec={"split": "all"})})
 
 
 def test_the_spec_that_is_hashed_names_model_and_prompt(root: Path) -> None:

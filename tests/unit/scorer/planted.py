@@ -20,7 +20,8 @@ from dragoman.manifests import MANIFEST_NAME, manifest_to_json
 from scorer.core.judgement import Verdict
 from scorer.spec import LlmRef
 
-from tests.support.synthetic_latents import Corpus, Parts, latents_parts, tokens_parts, word_tokenizer
+from tests.support.latents_writer import Kept
+from tests.support.synthetic_latents import KEPT, Corpus, Parts, latents_parts, tokens_parts, word_tokenizer
 
 TOKENS_ID, LATENTS_ID, EXPLANATIONS_ID = "tokens-" + "0" * 32, "latents-" + "1" * 32, "explanations-" + "2" * 32
 WORDS = 5
@@ -76,14 +77,13 @@ class Planted:
     explanations: Parts
 
 
-def planted(latent_count: int, seed: int = 0, **options: object) -> Planted:
-    """Builds the artifacts. Options are those of `explanations_parts`."""
+def planted(latent_count: int, seed: int = 0, kept: Kept = KEPT, **options: object) -> Planted:
+    """Builds the artifacts; `kept` of each latent. Options are those of `explanations_parts`."""
     corpus = planted_corpus(seed, latent_count)
     dense = planted_activations(corpus, latent_count)
     firing = (dense > 0).sum(axis=(0, 1))
-    return Planted(
-        tokens_parts(corpus), latents_parts(corpus, dense, tokens_id=TOKENS_ID), explanations_parts(firing, **options)
-    )
+    latents = latents_parts(corpus, dense, kept, TOKENS_ID)
+    return Planted(tokens_parts(corpus), latents, explanations_parts(firing, **options))
 
 
 def explanations_parts(

@@ -20,6 +20,7 @@ from scorer.core.scorers import METHODS
 from scorer.scores_kind import ScoresKind
 from scorer.spec import LlmRef, ScoresSpec
 
+from tests.support.latents_writer import Kept
 from tests.support.local_run import reversed_order, run_local
 from tests.unit.scorer import planted as p
 
@@ -249,7 +250,7 @@ def test_prompts_are_those_of_the_version() -> None:
     example = Example(0, window, "active", True, 9, window.activations > 0)
     texts = {m: m.text(example, [" one", " two", " three\n", " four"]) for m in METHODS.values()}
     prompts = {m.version: question(m.prefix, "an  explanation", text) for m, text in texts.items()}
-    assert ScoresKind.version == 1
+    assert ScoresKind.version == 2
     assert {version: sha256(prompt.encode()).hexdigest()[:16] for version, prompt in prompts.items()} == {
         "detection-random-1": "269b8adcd90f541a",
         "fuzzing-wrong_marks-1": "7452721691c16a7d",
@@ -358,9 +359,43 @@ def test_no_explanation_at_all_is_refused(tmp_path: Path) -> None:
         score(laid, p.RuleJudge(p.oracle), tmp_path, spec())
 
 
-def test_a_window_longer_than_a_row_is_refused(laid: p.Laid, tmp_path: Path) -> None:
-    with pytest.raises(InvalidSpec, match=f"longer than the rows of {p.TOKENS_ID}.*1 to {p.CTX_LEN}"):
-        score(laid, p.RuleJudge(p.oracle), tmp_path, spec(window_length=p.CTX_LEN + 1))
+@pytest.mark.parametrize(
+    ("changes", "field", "message"),
+    [
+        (
+            {"window_length": p.LENGTH + 1},
+            "window_length",
+            f"expected {p.LENGTH}, or give latents made with window_length",
+        ),
+        (
+            {"active_count": 41},
+            "active_count",
+            "41 windows are more than the 40 .*at most 40.*quantile_windows 5 or",
+        ),
+        ({"scorer": "fuzzing", "inactive_count": 95}, "inactive_count", "made with quantile_windows 10 or more"),
+    ],
+)
+def test_windows_that_the_latents_do_not_keep_are_refused(
+    tmp_path: Path, changes: dict[str, Any], field: str, message: str
+) -> None:
+    laid = p.lay_out(p.planted(3, kept=Kept(quantile_windows=4)), tmp_path / "in")
+    kind, infos = ScoresKind(p.RuleJudge(p.oracle), laid.artifacts), _infos(laid)
+    waiting = replace(infos["latents"], manifest=None)
+    for latents in (infos["latents"], waiting):
+        with pytest.raises(InvalidSpec, match=message) as error:
+            kind.check(spec(**changes), {**infos, "latents": latents})
+        assert [violation.field for violation in error.value.violations] == [field]
+    kind.check(spec(active_count=40, inactive_count=1000), infos)
+
+
+def test_latents_of_an_older_layout_are_refused(laid: p.Laid) -> None:
+    infos = _infos(laid)
+    manifest = replace(laid.inputs["latents"].manifest, semantics_version=1)
+    with pytest.raises(InvalidSpec, match="of an older layout") as error:
+        ScoresKind(p.RuleJudge(p.oracle), laid.artifacts).check(
+            spec(), {**infos, "latents": replace(infos["latents"], manifest=manifest)}
+        )
+    assert error.value.reason == "OLD_ARTIFACT"
 
 
 def test_a_stage_has_at_most_ten_thousand_tasks(laid: p.Laid) -> None:
@@ -373,9 +408,10 @@ def test_a_stage_has_at_most_ten_thousand_tasks(laid: p.Laid) -> None:
     assert all(a["end"] == b["first"] for a, b in itertools.pairwise(judging.tasks))
 
 
-def test_no_window_at_all_fails_the_job(laid: p.Laid, tmp_path: Path) -> None:
+def test_no_window_at_all_fails_the_job(tmp_path: Path) -> None:
     # A row holds one BOS, so that no document has room for a window as long as a row.
-    with pytest.raises(UserTaskError, match="no question could be asked about the 16 explained latents"):
+    laid = p.lay_out(p.planted(3, kept=Kept(window_length=p.CTX_LEN)), tmp_path / "in")
+    with pytest.raises(UserTaskError, match="no question could be asked about the 3 explained latents"):
         score(laid, p.RuleJudge(p.oracle), tmp_path, spec(window_length=p.CTX_LEN))
 
 

@@ -137,3 +137,24 @@ def decode_examples(data: bytes) -> ExampleRecord:
         offsets=offsets.astype(np.int32),
         activations=decode_activations(activations, maximum, dtype),
     )
+
+
+def empty_record(latent: int, window_length: int) -> ExampleRecord:
+    """Returns the record of a latent without windows."""
+    none, no_activation, no_mark = np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.bool_)
+    return ExampleRecord(
+        latent,
+        window_length,
+        0.0,
+        np.empty(0, np.int64),
+        none,
+        none,
+        no_mark,
+        no_mark,
+        no_mark,
+        none,
+        np.empty((0, window_length), np.int32),
+        np.zeros(1, np.int64),
+        none,
+        no_activation,
+    )

@@ -29,8 +29,3 @@ def balanced_order(quantiles: Int32[np.ndarray, " n"], seed: int) -> Int64[np.nd
     sizes = np.diff(firsts, append=len(quantiles))
     turns = np.arange(len(quantiles)) - np.repeat(firsts, sizes)
     return by_quantile[np.argsort(turns, kind="stable")].astype(np.int64)
-
-
-def stratified(peaks: Float32[np.ndarray, " n"], count: int, seed: int) -> Int64[np.ndarray, " m"]:
-    """Returns the positions of at most `count` windows, as many from each activation decile (2410.13928, section 3)."""
-    return balanced_order(quantile_of(peaks), seed)[:count]

@@ -9,7 +9,7 @@ import numpy as np
 from dragoman.artifacts import Artifact
 from dragoman.ids import Json, derived_seed
 from dragoman.kinds import Checkpoint, Context, Part, Progress
-from latent_cache import LatentIndex, Window
+from latent_cache import KeptWindows, LatentIndex, Window
 
 from explainer.core.example import Example
 from explainer.core.explainers import EXPLAINERS, Explainer
@@ -43,7 +43,7 @@ def explain(
     yield Progress(0, 1, "latents", "reading the windows")
     payload: Any = context.task.payload
     latents = read_selection(context.own)[payload["first"] : payload["end"]]
-    drafting = _Drafting(spec, context, tokens)
+    drafting = _Drafting(spec, context, tokens, latents)
     drafts: list[_Draft] = []
     for latent in latents:
         drafts.append(drafting.draft(latent))
@@ -61,11 +61,8 @@ def explain(
 
 def _parts(drafts: Sequence[_Draft], index: int) -> Iterator[Part]:
     rows = [draft.row for draft in drafts]
-    # Not in the count of stage 0, which knows firing counts only.
-    late = sum(row.pop("rare_by_windows", False) for row in rows)
     metadata: dict[str, Json] = {
         "outcomes": dict(sorted(Counter(str(row["outcome"]) for row in rows).items())),
-        "rare_by_windows": late,
         **{name: sum(row[name] for row in rows) for name in _TOKENS},
     }
     table = table_bytes(rows, EXPLANATIONS_SCHEMA)
@@ -78,25 +75,23 @@ def _parts(drafts: Sequence[_Draft], index: int) -> Iterator[Part]:
 class _Drafting:
     """Makes drafts of latents."""
 
-    def __init__(self, spec: ExplanationsSpec, context: Context, tokens: Artifact) -> None:
+    def __init__(self, spec: ExplanationsSpec, context: Context, tokens: Artifact, wanted: Sequence[int]) -> None:
         latents = context.inputs["latents"]
-        payload: Any = context.task.payload
         self._spec = spec
-        self._windows = TrainWindows(latents, tokens, spec.window_length, spec.seed)
+        self._windows = TrainWindows(latents, tokens, spec.seed, wanted)
         self._index = self._windows.cache.index
         self._ranks = np.argsort(self._index.ranking())
         self._token_count = int(str(latents.manifest.statistics["token_count"]))
-        selection = read_selection(context.own)[payload["first"] : payload["end"]]
-        self._strongest = self._windows.strongest(selection)
+        self._top_windows = KeptWindows.of_spec(latents.id, latents.manifest.spec).top_windows
 
     def draft(self, latent: int) -> _Draft:
         row = _counted(self._index, latent, int(self._ranks[latent]), self._token_count)
-        strongest = self._strongest[latent]
         if row["firing_count"] == 0:
             row |= {"outcome": "dead", "reason": "never fires"}
             return _Draft(row, [], None)
         spec = self._spec
         drawn = self._windows.draw(latent, spec.example_count, spec.sampling, spec.min_windows)
+        strongest = self._windows.strongest(latent, self._top_windows)
         windows = [*drawn.windows, *strongest]
         texts = [self._windows.pieces(window) for window in windows]
         shown = len(drawn.windows)
@@ -105,7 +100,7 @@ class _Drafting:
             _window_row(latent, i, i < shown, window, quantiles[i], texts[i]) for i, window in enumerate(windows)
         ]
         if not shown:
-            return _Draft(row | _rare(self._index, latent, drawn, spec.min_windows), window_rows, None)
+            return _Draft(row | _rare(drawn, spec.min_windows), window_rows, None)
         examples = [Example(texts[i], windows[i].activations) for i in range(shown)]
         prompt = EXPLAINERS[spec.explainer].prompt(examples)
         row["example_count"] = shown
@@ -137,11 +132,10 @@ def _counted(index: LatentIndex, latent: int, rank: int, token_count: int) -> Ro
     }
 
 
-def _rare(index: LatentIndex, latent: int, drawn: Drawn, min_windows: int) -> Row:
-    fires = min(int(index.firing_count_train[latent]), int(index.firing_count_test[latent])) >= min_windows
+def _rare(drawn: Drawn, min_windows: int) -> Row:
     seen = f"fires in {drawn.train_count} train and {drawn.test_count} test windows"
     reason = f"{seen}; min_windows asks for {min_windows} in each"
-    return {"outcome": "rare", "reason": reason, "rare_by_windows": fires}
+    return {"outcome": "rare", "reason": reason}
 
 
 def _answered(written: Written, explainer: Explainer, model: str) -> Row:

@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from dragoman.artifacts import Artifact, InputInfo, Manifest, PartInfo
+from dragoman.artifacts import Artifact, InputInfo, PartInfo
 from dragoman.errors import InvalidSpec, Violation
 from dragoman.ids import Json, kind_of
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
+from latent_cache import KeptWindows
 
 from explainer.core.explainers import EXPLAINERS
 from explainer.explaining import ATTEMPTED, explain
@@ -26,16 +27,12 @@ class Artifacts(Protocol):
         """Returns a committed artifact."""
         ...
 
-    def manifest(self, artifact_id: str, /) -> Manifest | None:
-        """Returns a committed artifact's manifest, or None."""
-        ...
-
 
 class ExplanationsKind:
     """Selects latents (stage 0, one task), explains them (stage 1, some latents a task), joins the tables (stage 2)."""
 
     name = "explanations"
-    version = 1
+    version = 2
     description = "One explanation for each selected latent, from windows of train documents in which it fires."
     spec = ExplanationsSpec
     input_kinds: Mapping[str, str] = {"latents": "latents"}
@@ -71,18 +68,11 @@ class ExplanationsKind:
     def check(self, spec: ExplanationsSpec, inputs: Mapping[str, InputInfo]) -> None:
         """See JobKind.check."""
         latents = inputs["latents"]
-        violations = [*_split_violations(latents), *self._length_violations(spec, latents)]
+        violations = [*_split_violations(latents), *_window_violations(spec, KeptWindows.of(latents))]
         if latents.manifest is not None:
             violations += _selection_violations(spec.selection, _number(latents.manifest.statistics, "d_sae"))
         if violations:
             raise InvalidSpec(violations)
-
-    def _length_violations(self, spec: ExplanationsSpec, latents: InputInfo) -> Iterator[Violation]:
-        tokens = self._artifacts.manifest(_tokens_id(latents))
-        ctx_len = _number(tokens.statistics, "ctx_len") if tokens is not None else spec.window_length
-        if spec.window_length > ctx_len:
-            said = f"{spec.window_length} is longer than the rows of {tokens.id if tokens else ''}"
-            yield Violation("window_length", f"{said}, which have {ctx_len} tokens; expected 4 to {ctx_len}")
 
     def plan(self, spec: ExplanationsSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
         """See JobKind.plan."""
@@ -97,10 +87,10 @@ class ExplanationsKind:
 
     def run(self, spec: ExplanationsSpec, context: Context) -> Iterator[Progress | Part | Checkpoint]:
         """See JobKind.run."""
-        tokens_id = str(context.inputs["latents"].manifest.statistics["tokens_id"])
         if context.task.stage == _SELECT:
-            yield from select(spec, context, self._artifacts.artifact(tokens_id))
+            yield from select(spec, context)
         elif context.task.stage == _EXPLAIN:
+            tokens_id = str(context.inputs["latents"].manifest.statistics["tokens_id"])
             yield from explain(spec, context, self._artifacts.artifact(tokens_id), self._writer)
         else:
             yield from write(spec, context)
@@ -115,7 +105,7 @@ class ExplanationsKind:
         statistics: dict[str, Json] = {
             "total": known["total"],
             "dead": known["dead"],
-            "rare": _number(known, "rare") + _sum(tasks, "rare_by_windows"),
+            "rare": known["rare"],
             "selected": attempted + counts["dead"] + counts["rare"],
             "selected_dead": counts["dead"],
             "selected_rare": counts["rare"],
@@ -130,12 +120,6 @@ class ExplanationsKind:
         return Summary(statistics, failed_count=attempted - counts["explained"])
 
 
-def _tokens_id(latents: InputInfo) -> str:
-    if latents.manifest is not None:
-        return str(latents.manifest.statistics["tokens_id"])
-    return str(latents.spec["tokens_id"])
-
-
 def _split_violations(latents: InputInfo) -> Iterator[Violation]:
     split = latents.spec.get("split", "all")
     if split in {"train", "test"}:
@@ -144,6 +128,12 @@ def _split_violations(latents: InputInfo) -> Iterator[Violation]:
             f"{latents.id} has read {split} documents only; explanations are written from train and scored on test "
             "documents: give latents of split all",
         )
+
+
+def _window_violations(spec: ExplanationsSpec, kept: KeptWindows) -> Iterator[Violation]:
+    yield from kept.length_violations(spec.window_length)
+    of_kind = kept.top_violations if spec.sampling == "top" else kept.sampled_violations
+    yield from of_kind("example_count", spec.example_count)
 
 
 def _selection_violations(selection: LatentSelection, d_sae: int) -> Iterator[Violation]:

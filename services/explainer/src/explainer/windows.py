@@ -1,13 +1,12 @@
-"""Draws the windows of latents from the latents and tokens artifacts: train documents only."""
+"""The windows of latents for an explanation, as the latents artifact keeps them: train documents only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dragoman.artifacts import Artifact
 from dragoman.ids import derived_seed
-from latent_cache import LatentCache, Window, WindowSource
-from latent_cache.quantiles import quantile_of
-from latent_cache.render import pieces
+from latent_cache import ExampleRecord, LatentCache, Window, WindowSource
+from latent_cache.source import strongest_of
 
 from explainer.core.sampling import Sampling, sample
 
@@ -24,36 +23,32 @@ class Drawn:
 
 
 class TrainWindows:
-    """The windows of the train split."""
+    """The windows of the train split, of some latents that are read together."""
 
-    def __init__(self, latents: Artifact, tokens: Artifact, length: int, seed: int) -> None:
-        self._source = WindowSource(latents, tokens, length)
+    def __init__(self, latents: Artifact, tokens: Artifact, seed: int, wanted: Sequence[int]) -> None:
+        self._source = WindowSource(latents, tokens)
         self._seed = seed
+        self._records: Mapping[int, ExampleRecord] = self.cache.examples_of(wanted)
 
     @property
     def cache(self) -> LatentCache:
         """The latents they are windows of."""
         return self._source.cache
 
-    def counts(self, latent: int) -> tuple[int, int]:
-        """Returns how many windows of train and of test documents a latent fires in."""
-        return self._source.window_counts(self._source.activating(latent))
-
     def draw(self, latent: int, count: int, how: Sampling, min_windows: int) -> Drawn:
         """Draws windows by a seed of the latent's own; none when either split has fewer than `min_windows`."""
-        active = self._source.activating(latent)
-        train_count, test_count = self._source.window_counts(active)
-        if min(train_count, test_count) < min_windows:
-            return Drawn((), (), train_count, test_count)
-        peaks = active.peaks[active.within(self._source.grid.bounds("train"))]
-        chosen = sample(peaks, count, how, derived_seed(self._seed, self.cache.id, latent, "explain"))
-        quantiles = [int(q) for q in quantile_of(peaks)[chosen]]
-        return Drawn(self._source.show(active, chosen), quantiles, train_count, test_count)
+        counts = self._source.window_counts(latent)
+        if min(counts) < min_windows:
+            return Drawn((), (), *counts)
+        record = self._records[latent]
+        chosen = sample(record, count, how, derived_seed(self._seed, self.cache.id, latent, "explain")).tolist()
+        return Drawn([record.window(i) for i in chosen], [int(record.deciles[i]) for i in chosen], *counts)
 
-    def strongest(self, latents: Sequence[int]) -> Mapping[int, Sequence[Window]]:
-        """Returns the strongest windows of latents, of both splits."""
-        return self.cache.top_windows(latents)
+    def strongest(self, latent: int, count: int) -> Sequence[Window]:
+        """Returns a latent's strongest windows of both splits, strongest first."""
+        record = self._records[latent]
+        return [record.window(int(i)) for i in strongest_of(record)[:count]]
 
     def pieces(self, window: Window) -> Sequence[str]:
         """Returns the text of each token of a window."""
-        return pieces(self._source.token_rows.tokenizer(), window.tokens)
+        return self._source.pieces(window)

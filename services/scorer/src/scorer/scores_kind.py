@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from dragoman.artifacts import Artifact, InputInfo, PartInfo
-from dragoman.errors import InvalidSpec, TransientTaskError
+from dragoman.errors import InvalidSpec, TransientTaskError, Violation
 from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
+from latent_cache import KeptWindows
 
 from scorer.core.examples import check_disjoint, placed
 from scorer.core.explained import Explained
@@ -39,7 +40,7 @@ class ScoresKind:
     """Judges windows (stage 0, some latents a task), then sums up (stage 1, one task)."""
 
     name = "scores"
-    version = 1
+    version = 2
     description = "Scores explanations on held-out windows: AUROC and balanced accuracy with intervals and nulls."
     spec = ScoresSpec
     input_kinds: Mapping[str, str] = {"explanations": "explanations", "latents": "latents"}
@@ -57,7 +58,7 @@ class ScoresKind:
         return spec.model_copy(update={"llm": self._judge.resolve(spec.llm)})
 
     def check(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> None:
-        """Raises InvalidSpec: other latents were explained, none was, or windows are longer than the token rows."""
+        """Raises InvalidSpec: other latents were explained, none was, or it asks for windows that are not kept."""
         explanations, latents = inputs["explanations"], inputs["latents"]
         explained = explanations.spec.get("latents_id")
         if explained != spec.latents_id:
@@ -75,17 +76,9 @@ class ScoresKind:
                 field="explanations_id",
                 reason="NO_EXPLANATIONS",
             )
-        if latents.manifest is not None:
-            self._check_length(spec, latents.manifest.statistics)
-
-    def _check_length(self, spec: ScoresSpec, statistics: Mapping[str, Json]) -> None:
-        ctx_len = _number(self._tokens(statistics).manifest.statistics, "ctx_len")
-        if spec.window_length > ctx_len:
-            raise InvalidSpec(
-                f"{spec.window_length} is longer than the rows of {statistics['tokens_id']}, which have {ctx_len} "
-                f"tokens; expected 1 to {ctx_len}",
-                field="window_length",
-            )
+        violations = list(_window_violations(spec, KeptWindows.of(latents)))
+        if violations:
+            raise InvalidSpec(violations)
 
     def _tokens(self, latents_statistics: Mapping[str, Json]) -> Artifact:
         return self._artifacts.artifact(str(latents_statistics["tokens_id"]))
@@ -135,12 +128,11 @@ class ScoresKind:
     ) -> Iterator[tuple[int, list[Question]]]:
         latents = context.inputs["latents"]
         tokens = self._tokens(latents.manifest.statistics)
-        windows = HeldOutWindows(latents, tokens, spec.window_length, spec.seed)
+        rows = explained.rows[_number(context.task.payload, "first") : _number(context.task.payload, "end")]
+        wanted = [latent for row in rows if (latent := int(row["latent"])) in explained.explanations]
+        windows = HeldOutWindows(latents, tokens, spec.seed, wanted)
         method, asked = METHODS[spec.scorer], Counts(spec.active_count, spec.inactive_count)
-        for row in explained.rows[_number(context.task.payload, "first") : _number(context.task.payload, "end")]:
-            latent = int(row["latent"])
-            if latent not in explained.explanations:
-                continue
+        for latent in wanted:
             drawn, counts = windows.draw(latent, method, asked)
             examples = method.examples(drawn, counts, spec.seed)
             partner = explained.partners.get(latent) if spec.null_count else None
@@ -166,6 +158,12 @@ class ScoresKind:
             **found,
         }
         return Summary(summed, failed_count=found["question_count"] - found["answered_count"])
+
+
+def _window_violations(spec: ScoresSpec, kept: KeptWindows) -> Iterator[Violation]:
+    yield from kept.length_violations(spec.window_length)
+    needed = METHODS[spec.scorer].active_needed(Counts(spec.active_count, spec.inactive_count))
+    yield from kept.sampled_violations("active_count" if needed == spec.active_count else "inactive_count", needed)
 
 
 def _check_timeouts(spec: ScoresSpec, verdicts: Sequence[Verdict]) -> None:

@@ -3,23 +3,26 @@
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Int64
-from latent_cache.quantiles import stratified
+from jaxtyping import Int64
+from latent_cache import ExampleRecord
+from latent_cache.quantiles import balanced_order
+from latent_cache.source import sampled_of, strongest_of
 
 Sampling = Literal["quantiles", "top", "random"]
 
 
-def sample(peaks: Float32[np.ndarray, " n"], count: int, how: Sampling, seed: int) -> Int64[np.ndarray, " m"]:
-    """Returns the positions of at most `count` windows given their peaks, strongest first (ties: first first).
+def sample(record: ExampleRecord, count: int, how: Sampling, seed: int) -> Int64[np.ndarray, " m"]:
+    """Returns the numbers of at most `count` of a latent's train windows, strongest first (ties: first first).
 
     quantiles: the same number from each activation decile (Paulo et al. 2410.13928: the best); top: the strongest;
-    random: all alike.
+    random: any of those kept, of which each train window is as likely to be one as any other, since deciles are equal.
     """
+    if how == "top":
+        return strongest_of(record, "train")[:count]
+    kept = sampled_of(record, "train")
     if how == "quantiles":
-        chosen = stratified(peaks, count, seed)
-    elif how == "top":
-        chosen = np.argsort(-peaks, kind="stable")[:count]
+        order = balanced_order(record.deciles[kept], seed)
     else:
-        chosen = np.random.Generator(np.random.PCG64(seed)).permutation(len(peaks))[:count]
-    chosen = np.sort(chosen)
-    return chosen[np.argsort(-peaks[chosen], kind="stable")]
+        order = np.random.Generator(np.random.PCG64(seed)).permutation(len(kept))
+    chosen = np.sort(kept[order[:count]])
+    return chosen[np.argsort(-record.peaks[chosen], kind="stable")]
