@@ -1,24 +1,10 @@
-"""From token order to latent order, against a dense computation of everything."""
-
-from itertools import pairwise
+"""Encoded entries against a dense computation of everything."""
 
 import numpy as np
 import pytest
-from activation.core.entries import (
-    EncodedEntries,
-    FoundActivations,
-    TaskEntries,
-    latent_chunks,
-    merge,
-    place_table,
-)
-from activation.core.latent_statistics import latent_statistics
-from activation.core.top_windows import top_windows
-from hypothesis import given
-from hypothesis import strategies as st
+from activation.core.entries import EncodedEntries, FoundActivations, place_table
 
 D_SAE, ROWS, POS, K, LENGTH = 13, 12, 16, 3, 4
-TRAIN_ROWS = 8
 
 
 def _dense(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -29,94 +15,6 @@ def _dense(seed: int) -> tuple[np.ndarray, np.ndarray]:
     acts = np.where((acts >= cut) & (acts > 0.3), acts, 0).astype(np.float32)
     acts[..., 5] = 0  # a dead latent
     return acts, generator.integers(0, 7, (ROWS, POS)).astype(np.int32)
-
-
-def _task(acts: np.ndarray, tokens: np.ndarray, first: int, end: int) -> TaskEntries:
-    latent, row, position = (a.astype(np.int32) for a in np.nonzero(acts[first:end].transpose(2, 0, 1)))
-    values = acts[first + row, position, latent].view(np.int32)
-    starts = position // LENGTH * LENGTH
-    starts[starts == 2 * LENGTH] = -1  # one block of each row is in no window
-    columns = [row + first, position, values, tokens[first + row, position], starts]
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(latent, minlength=D_SAE))])
-    return TaskEntries(offsets, np.stack(columns, 1).astype(np.int32))
-
-
-def _merged(acts: np.ndarray, tokens: np.ndarray, cuts: list[int]) -> TaskEntries:
-    edges = [0, *cuts, ROWS]
-    return merge([_task(acts, tokens, a, b) for a, b in pairwise(edges)])
-
-
-@pytest.mark.parametrize("cuts", [[], [5], [1, 2, 9]])
-def test_merged_entries_are_those_of_the_dense_activations(cuts: list[int]) -> None:
-    acts, tokens = _dense(1)
-    merged = _merged(acts, tokens, cuts)
-    for latent in range(D_SAE):
-        mine = merged.entries[merged.offsets[latent] : merged.offsets[latent + 1]]
-        rows, positions = np.nonzero(acts[:, :, latent])
-        assert mine[:, 0].tolist() == rows.tolist()
-        assert mine[:, 1].tolist() == positions.tolist()
-        assert mine[:, 2].copy().view(np.float32).tolist() == acts[rows, positions, latent].tolist()
-        assert mine[:, 3].tolist() == tokens[rows, positions].tolist()
-
-
-def test_statistics_are_those_of_the_dense_activations() -> None:
-    acts, tokens = _dense(2)
-    found = latent_statistics(_merged(acts, tokens, [4]), TRAIN_ROWS)
-    for latent in range(D_SAE):
-        of_latent = acts[:, :, latent].astype(np.float64)
-        active = of_latent[of_latent > 0]
-        assert found.firing_count[latent] == len(active)
-        assert found.firing_count_train[latent] == (of_latent[:TRAIN_ROWS] > 0).sum()
-        assert found.firing_count_test[latent] == (of_latent[TRAIN_ROWS:] > 0).sum()
-        if not len(active):
-            assert found.max_activation[latent] == found.token_entropy[latent] == 0
-            assert not found.quantiles[latent].any()
-            continue
-        assert found.max_activation[latent] == np.float32(active.max())
-        assert found.mean_activation[latent] == pytest.approx(active.mean(), rel=1e-6)
-        assert found.mean_square[latent] == pytest.approx((active**2).mean(), rel=1e-6)
-        np.testing.assert_allclose(found.quantiles[latent], np.quantile(active, np.linspace(0, 1, 11)), rtol=1e-6)
-        weights = np.bincount(tokens[of_latent > 0], active)
-        shares = weights[weights > 0] / weights.sum()
-        assert found.token_entropy[latent] == pytest.approx(-(shares * np.log(shares)).sum(), abs=1e-6)
-
-
-def test_entropy_of_one_token_is_zero_and_of_n_equal_ones_log_n() -> None:
-    entries = np.zeros((9, 5), np.int32)
-    entries[:, 0] = np.arange(9)
-    entries[:, 2] = np.float32(2.0).view(np.int32)
-    entries[:, 3] = [4, 4, 4, 4, 0, 1, 2, 3, 4]
-    found = latent_statistics(TaskEntries(np.asarray([0, 4, 9]), entries), 100)
-    assert found.token_entropy.tolist() == [0.0, pytest.approx(np.log(5), abs=1e-6)]
-
-
-def test_top_windows_are_the_strongest_of_the_dense_activations() -> None:
-    acts, tokens = _dense(3)
-    top, counts = top_windows(_merged(acts, tokens, [7]), 3, LENGTH, TRAIN_ROWS)
-    for latent in range(D_SAE):
-        windows = acts[:, :, latent].reshape(ROWS, POS // LENGTH, LENGTH)
-        peaks = windows.max(-1)
-        peaks[:, 2] = 0
-        best = sorted(((-peaks[r, b], r, b * LENGTH) for r, b in zip(*np.nonzero(peaks), strict=True)))[:3]
-        mine = top.latents == latent
-        assert list(zip(-top.peaks[mine], top.rows[mine], top.starts[mine], strict=True)) == best
-        assert top.ranks[mine].tolist() == list(range(len(best)))
-        for row, start, dense in zip(top.rows[mine], top.starts[mine], top.activations[mine], strict=True):
-            assert dense.tolist() == acts[row, start : start + LENGTH, latent].tolist()
-        assert counts[latent].tolist() == [(peaks[:TRAIN_ROWS] > 0).sum(), (peaks[TRAIN_ROWS:] > 0).sum()]
-
-
-def test_no_windows_are_kept_when_none_are_asked_for() -> None:
-    acts, tokens = _dense(3)
-    assert len(top_windows(_merged(acts, tokens, []), 0, LENGTH, TRAIN_ROWS)[0]) == 0
-
-
-@given(st.lists(st.integers(0, 30), min_size=1, max_size=40), st.integers(1, 50), st.integers(1, 9))
-def test_chunks_cover_all_latents_and_stay_small(counts: list[int], entries: int, latents: int) -> None:
-    chunks = latent_chunks(np.asarray(counts, np.int64), entries, latents)
-    assert [latent for a, b in chunks for latent in range(a, b)] == list(range(len(counts)))
-    assert all(b - a <= latents for a, b in chunks)
-    assert all(sum(counts[a:b]) <= entries or b - a == 1 for a, b in chunks)
 
 
 def _documents() -> np.ndarray:

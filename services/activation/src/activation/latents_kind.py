@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from activation.latents_run import CoderSlot
     from activation.models import LoadedModel
 
-ENCODE, INVERT, INDEX, NEIGHBOURS, JOIN = range(5)
+ENCODE, DRAW, INVERT, INDEX, NEIGHBOURS, JOIN = range(6)
 _SHARD_BYTES = 64 << 20
 _ENTRY_BYTES = 20
 _MAX_SHARDS = 1024
@@ -36,9 +36,10 @@ _UNKNOWN_L0 = 64
 
 
 class LatentsKind:
-    """Stage 0 encodes row ranges, stage 1 inverts ranges of latents, stage 2 writes the index.
+    """Stage 0 encodes row ranges, stage 1 draws the pools of silent windows, stage 2 inverts ranges of latents, stage 3
+    writes the index.
 
-    When neighbours are asked for, stage 3 counts what fires together, for ranges of latents, and stage 4 joins them.
+    When neighbours are asked for, stage 4 counts what fires together, for ranges of latents, and stage 5 joins them.
     """
 
     name = "latents"
@@ -70,6 +71,8 @@ class LatentsKind:
     def check(self, spec: LatentsSpec, inputs: Mapping[str, InputInfo]) -> None:
         tokens = check_kind(inputs, "tokens", "tokens", "tokens_id")
         coder = check_kind(inputs, "coder", "coder", "coder_id")
+        ctx_len = int(str(tokens.spec.get("ctx_len", spec.window_length)))
+        _check_places(spec, ctx_len)
         described = self._models.describe(spec.model)
         check_tokens(tokens, described)
         check_coder(coder, spec.model, described)
@@ -80,13 +83,6 @@ class LatentsKind:
                 f"windows of {spec.window_length} tokens are longer than the rows of {tokens.id}, {ctx_len} tokens",
                 field="window_length",
                 reason="WINDOW_TOO_LONG",
-            )
-        if spec.rows_per_task * ctx_len >= 1 << 31:
-            raise InvalidSpec(
-                f"a task of {spec.rows_per_task:,} rows of {ctx_len:,} tokens has 2^31 places or more; "
-                f"use at most {((1 << 31) - 1) // ctx_len:,} rows",
-                field="rows_per_task",
-                reason="TASK_TOO_LARGE",
             )
         if tokens.manifest is not None:
             row_count = sum(end - first for first, end in _ranges(spec, tokens.manifest.statistics))
@@ -102,6 +98,7 @@ class LatentsKind:
         shards = cut([(0, d_sae)], latents_per_shard(d_sae, positions * _l0(coder)))
         stages = [
             Stage("encode", _payloads(cut(ranges, spec.rows_per_task))),
+            Stage("draw", [{"rows": [[first, end] for first, end in ranges]}]),
             Stage("invert", _payloads(shards)),
             Stage("index", [{}]),
         ]
@@ -115,11 +112,12 @@ class LatentsKind:
 
             yield from latents_run.encode(spec, context, self._model(spec.model), self._coder())
             return
-        from activation import invert_run, neighbours_run
+        from activation import draw_run, index_run, invert_run, neighbours_run
 
         steps = {
+            DRAW: draw_run.draw,
             INVERT: invert_run.invert,
-            INDEX: invert_run.write_index,
+            INDEX: index_run.write_index,
             NEIGHBOURS: neighbours_run.count,
             JOIN: neighbours_run.join,
         }
@@ -168,6 +166,17 @@ def _payloads(ranges: Sequence[tuple[int, int]]) -> list[Mapping[str, Json]]:
 def _l0(coder: Mapping[str, Any]) -> int:
     """How many latents fire for a token: k, else what was measured, else a guess; it only sizes shards."""
     return math.ceil(float(coder.get("k") or coder.get("l0") or _UNKNOWN_L0))
+
+
+def _check_places(spec: LatentsSpec, ctx_len: int) -> None:
+    """A place in a task is an int32: see `activation.core.entries`."""
+    if spec.rows_per_task * ctx_len >= 1 << 31:
+        raise InvalidSpec(
+            f"a task of {spec.rows_per_task:,} rows of {ctx_len:,} tokens has 2^31 places or more; "
+            f"use at most {((1 << 31) - 1) // ctx_len:,} rows",
+            field="rows_per_task",
+            reason="TASK_TOO_LARGE",
+        )
 
 
 def _check_neighbour_tokens(spec: LatentsSpec, tokens: InputInfo, coder: Mapping[str, Any]) -> None:

@@ -81,7 +81,7 @@ def _table(first_latent: int, found: Sequence[Neighbours]) -> pa.Table:
 
 def join(spec: LatentsSpec, context: Context) -> Iterator[Progress | Part]:
     """Writes the tables of all ranges one after the other; its metadata is what `combine` reports."""
-    parts = context.parts[3]
+    parts = context.parts[4]
     path = context.scratch / NEIGHBOURS_NAME
     with pq.ParquetWriter(path, _SCHEMA) as writer:
         for done, part in enumerate(parts, 1):

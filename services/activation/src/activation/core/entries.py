@@ -1,15 +1,15 @@
 """Sparse entries, from the order of tokens to the order of latents.
 
-An encoding task writes one intermediate part with two tensors:
+An encoding task writes one intermediate part with three tensors:
 
 - `offsets` int64 [d_sae + 1]: latent `j` owns entries `offsets[j]:offsets[j + 1]`;
+- `counted` int64 [ctx_len]: how many rows have a counted token at each position;
 - `entries` int32 [n, 5]: the columns of `ENCODED_COLUMNS`, sorted by latent, then place. 20 bytes an entry.
 
 A run of latents is therefore two ranged reads of a part, and one request for the entries of all of them. The part's
 metadata has `first_row`, to which its places are relative; so they fit in 31 bits whatever the corpus.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,43 +87,3 @@ class FoundActivations:
         entries[:, 1] = np.concatenate(self._activations).view(np.int32)[order]
         entries[:, 2:] = table[entries[:, 0]]
         return EncodedEntries(offsets, entries)
-
-
-COLUMNS = ("row", "position", "activation", "token", "window_start")
-"""Columns of an intermediate entry, int32 each; the activation is the bit pattern of a float32, and the window's start
-is -1 where the position is in no window."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TaskEntries:
-    """Entries of the rows of one task, sorted by latent, then row, then position."""
-
-    offsets: Int64[np.ndarray, " d_sae_plus_1"]
-    """Latent `j` owns entries `offsets[j]:offsets[j + 1]`."""
-    entries: Int32[np.ndarray, "n 5"]
-
-
-def merge(parts: Sequence[TaskEntries]) -> TaskEntries:
-    """Merges entries of the same latents, of rising rows, by counting: linear in the number of entries."""
-    counts = np.stack([np.diff(p.offsets) for p in parts])
-    offsets = np.concatenate([[0], np.cumsum(counts.sum(0))]).astype(np.int64)
-    merged = np.empty((int(offsets[-1]), len(COLUMNS)), np.int32)
-    starts = offsets[:-1].copy()
-    for part, count in zip(parts, counts, strict=True):
-        shift = starts - (part.offsets[:-1] - part.offsets[0])
-        merged[np.repeat(shift, count) + np.arange(len(part.entries))] = part.entries
-        starts += count
-    return TaskEntries(offsets, merged)
-
-
-def latent_chunks(counts: Int64[np.ndarray, " latents"], max_entries: int, max_latents: int) -> list[tuple[int, int]]:
-    """Cuts latents into runs of at most `max_latents`, with at most `max_entries` entries unless one has more."""
-    ends = np.cumsum(counts)
-    chunks: list[tuple[int, int]] = []
-    first = 0
-    while first < len(counts):
-        before = int(ends[first - 1]) if first else 0
-        end = max(first + 1, int(np.searchsorted(ends, before + max_entries, side="right")))
-        chunks.append((first, min(end, first + max_latents)))
-        first = chunks[-1][1]
-    return chunks
