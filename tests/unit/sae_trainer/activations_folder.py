@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 HOOKPOINT = "model.layers.9"
+OUTPUT = "model.layers.9.mlp"
 MODEL: dict[str, Json] = {
     "source": "/m",
     "weights": "trained",
@@ -31,31 +32,26 @@ def write_activations(
     model: dict[str, Json] = MODEL,
     first_row: int = 0,
     row_length: int = 10,
+    targets: Sequence[Tensor] = (),
 ) -> FolderArtifact:
-    """Writes one shard for each tensor [n, d_model]; `row_length` tokens come from each row."""
-    parts: list[PartInfo] = []
-    token = 0
-    for index, shard in enumerate(shards):
-        name = f"{HOOKPOINT}/shard-{index:05d}.safetensors"
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        numbers = torch.arange(token, token + len(shard))
-        rows = (first_row + numbers // row_length).int()
-        save_file({"activations": shard.contiguous(), "rows": rows, "positions": (numbers % row_length).int()}, path)
-        data = path.read_bytes()
-        metadata: dict[str, Json] = {"hookpoint": HOOKPOINT, "token_count": len(shard)}
-        parts.append(PartInfo(name, name, len(data), hashlib.sha256(data).hexdigest(), len(shard), metadata))
-        token += len(shard)
+    """Writes one shard for each tensor [n, d_model]; `row_length` tokens come from each row.
+
+    `targets`: shards of a second hookpoint, OUTPUT, of the same tokens.
+    """
+    parts = _parts(folder, HOOKPOINT, shards, first_row, row_length)
+    parts += _parts(folder, OUTPUT, targets, first_row, row_length)
+    token = sum(len(shard) for shard in shards)
+    names = [HOOKPOINT, OUTPUT] if targets else [HOOKPOINT]
     spec: dict[str, Json] = {
         "tokens_id": tokens_id,
         "model": model,
-        "hookpoints": ["layers.9"],
+        "hookpoints": [name.removeprefix("model.") for name in names],
         "split": split,
         "max_tokens": token,
     }
     statistics: dict[str, Json] = {
-        "d_model": {HOOKPOINT: shards[0].shape[1]},
-        "hookpoints": [HOOKPOINT],
+        "d_model": {name: group[0].shape[1] for name, group in zip(names, (shards, targets), strict=False)},
+        "hookpoints": [*names],
         "token_count": token,
         "row_count": -(-token // row_length),
         "dtype": str(shards[0].dtype).removeprefix("torch."),
@@ -64,3 +60,20 @@ def write_activations(
     manifest = Manifest(id_, "activations", 1, spec, {"tokens": tokens_id}, parts, statistics)
     (folder / "manifest.json").write_bytes(manifest_to_json(manifest))
     return FolderArtifact(folder)
+
+
+def _parts(folder: Path, hookpoint: str, shards: Sequence[Tensor], first_row: int, row_length: int) -> list[PartInfo]:
+    parts: list[PartInfo] = []
+    token = 0
+    for index, shard in enumerate(shards):
+        name = f"{hookpoint}/shard-{index:05d}.safetensors"
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        numbers = torch.arange(token, token + len(shard))
+        rows = (first_row + numbers // row_length).int()
+        save_file({"activations": shard.contiguous(), "rows": rows, "positions": (numbers % row_length).int()}, path)
+        data = path.read_bytes()
+        metadata: dict[str, Json] = {"hookpoint": hookpoint, "token_count": len(shard)}
+        parts.append(PartInfo(name, name, len(data), hashlib.sha256(data).hexdigest(), len(shard), metadata))
+        token += len(shard)
+    return parts

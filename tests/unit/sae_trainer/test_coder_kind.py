@@ -196,7 +196,7 @@ def context_of(source: FolderArtifact, scratch: Path, checkpoint: Path | None = 
     spec = spec_for(source)
     from dragoman.ids import artifact_id
 
-    job_id = artifact_id("coder", 1, spec.model_dump(mode="json"))
+    job_id = artifact_id("coder", CoderKind.version, spec.model_dump(mode="json"))
     return Context(job_id, Task(0, 0), {"activations": source}, {}, source, checkpoint, scratch)
 
 

@@ -126,8 +126,8 @@ def test_sums_do_not_depend_on_how_the_set_is_cut() -> None:
     x = planted_activations(500, 16, 32, 3) + 1000  # a mean that would eat float32's digits
     coder = sparse_coders.initial_coder(16, 64, 4, x, seed=0)
     blocks = torch.arange(500) // 7
-    whole = batch_sums(coder, x, blocks)
-    cut = added([batch_sums(coder, a, b) for a, b in zip(x.split(33), blocks.split(33), strict=True)])
+    whole = batch_sums(coder, x, x, blocks)
+    cut = added([batch_sums(coder, a, a, b) for a, b in zip(x.split(33), blocks.split(33), strict=True)])
     for field in dataclasses.fields(whole):
         torch.testing.assert_close(getattr(cut, field.name), getattr(whole, field.name), rtol=1e-9, atol=1e-9)
 
@@ -167,7 +167,7 @@ def test_another_place_of_the_same_model_is_fine(tmp_path: Path) -> None:
 
 
 def test_another_width_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSpec, match="they are 16 wide, the coder 32"):
+    with pytest.raises(InvalidSpec, match=r"of model.layers.9 are 16 wide, for the coder 32 are needed"):
         check(make_coder(tmp_path), held_out(tmp_path, planted_activations(100, 16, 32, 3)))
 
 

@@ -15,7 +15,7 @@ def definition() -> ServiceDefinition:
     return ServiceDefinition(
         name="sae-trainer",
         package="sae_trainer",
-        build_kinds=lambda store: build(Config.from_env(os.environ), store.artifact),
+        build_kinds=lambda store: build(Config.from_env(os.environ), store),
         add_servicers=add_servicers,
         service_names=(SERVICE_NAME,),
         capabilities=lambda: (Capability("topk", True, "TopK sparse autoencoders with AuxK"),),

@@ -1,5 +1,6 @@
 """The kind `evaluation`: a coder on held-out activations. Imports no torch until a task runs."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,9 +11,10 @@ from dragoman.kinds import Context, Part, Progress, Stage, Summary
 
 from sae_trainer.config import Config
 from sae_trainer.overlap import ArtifactOf, shared_document_count, token_set
-from sae_trainer.source import declared_hookpoints, find_hookpoint, source_of, token_count_of
+from sae_trainer.source import declared_hookpoints, find_hookpoint, read_and_given, token_count_of
 from sae_trainer.spec import EvaluationSpec
 
+_HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _TASK_TOKENS = 2**18
 _SUMMARY_PART = "evaluation.json"
 
@@ -21,7 +23,7 @@ class EvaluationKind:
     """Measures a coder on documents that it was not trained on."""
 
     name = "evaluation"
-    version = 1
+    version = 2
     description = "FVU with its interval, L0, dead and dense latents of a coder on held-out documents."
     spec = EvaluationSpec
     input_kinds: Mapping[str, str] = {"coder": "coder", "activations": "activations"}
@@ -44,18 +46,12 @@ class EvaluationKind:
         coder, activations = inputs["coder"], inputs["activations"]
         if coder.spec.get("activations_id") == activations.id:
             raise _refusal(f"{activations.id} is what the coder was trained on", "DOCUMENT_OVERLAP")
-        if coder.manifest is None:
-            hookpoint = str(coder.spec.get("hookpoint") or "")
-            if hookpoint:
-                find_hookpoint(hookpoint, declared_hookpoints(activations.spec), activations.id)
-            return
-        trained = coder.manifest.statistics
-        _check_model(trained, activations)
-        names = (
-            activations.manifest.statistics["hookpoints"] if activations.manifest else activations.spec["hookpoints"]
-        )
-        find_hookpoint(str(trained["hookpoint"]), _texts(names), activations.id)
-        if activations.manifest is not None:
+        said: Mapping[str, Any] = coder.spec.get("imported") or coder.spec  # pyright: ignore[reportAssignmentType]
+        trained = coder.manifest.statistics if coder.manifest else said
+        if coder.manifest is not None:
+            _check_model(trained, activations)
+        _check_hookpoints(trained, activations)
+        if coder.manifest is not None and activations.manifest is not None:
             _check_committed(trained, activations.manifest)
 
     def plan(self, spec: EvaluationSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
@@ -63,8 +59,8 @@ class EvaluationKind:
         coder, activations = inputs["coder"].manifest, inputs["activations"].manifest
         if coder is None or activations is None:
             raise InvalidSpec("an evaluation is planned once its inputs are committed")
-        shards = source_of(activations, str(coder.statistics["hookpoint"])).shards
-        return [Stage("encode", _cut(shards)), Stage("summarise", [{}])]
+        reads, _ = read_and_given(activations, coder.statistics)
+        return [Stage("encode", _cut(reads.shards)), Stage("summarise", [{}])]
 
     def run(self, spec: EvaluationSpec, context: Context) -> Iterator[Progress | Part]:
         """Does one task of either stage."""
@@ -80,12 +76,15 @@ class EvaluationKind:
         """The figures that the last stage worked out."""
         return Summary(next(part for part in parts if part.name == _SUMMARY_PART).metadata)
 
-    def _overlap(self, context: Context) -> int:
-        """Returns the number of shared documents. Raises UserTaskError when they are of the same tokens artifact."""
+    def _overlap(self, context: Context) -> int | None:
+        """Returns the number of shared documents, None when it is not known what the coder was trained on.
+
+        Raises UserTaskError when they are of the same tokens artifact.
+        """
         trained = context.inputs["coder"].manifest.statistics
         held_out = context.inputs["activations"].manifest
         if "tokens_id" not in trained:
-            return 0
+            return None
         seen, unseen = token_set(trained, trained), token_set(held_out.spec, held_out.statistics)
         count = shared_document_count(seen, unseen, self._artifact_of)
         if count and seen.tokens_id == unseen.tokens_id:
@@ -108,22 +107,43 @@ def _cut(shards: Sequence[PartInfo]) -> Sequence[Mapping[str, Json]]:
     return [*tasks, {"first": first, "end": len(shards)}]
 
 
+def _check_hookpoints(trained: Mapping[str, Any], activations: InputInfo) -> None:
+    """Raises InvalidSpec when the activations lack what the coder reads or, of a transcoder, what it predicts."""
+    names = _texts(activations.manifest.statistics["hookpoints"]) if activations.manifest else None
+    names = declared_hookpoints(activations.spec) if names is None else names
+    wanted = [str(trained.get(name) or "") for name in ("hookpoint", "output_hookpoint")]
+    for name in dict.fromkeys(filter(None, wanted)):
+        try:
+            find_hookpoint(name, names, activations.id)
+        except InvalidSpec as error:
+            if wanted[1] in ("", wanted[0]):
+                raise
+            raise _refusal(
+                f"the coder is a transcoder from {wanted[0]} to {wanted[1]}, both are needed here: {error}; "
+                "make activations with both hookpoints",
+                "UNKNOWN_HOOKPOINT",
+            ) from error
+
+
 def _check_model(trained: Mapping[str, Any], activations: InputInfo) -> None:
-    models = _identity(trained.get("model")), _identity(activations.spec.get("model"))
-    if None not in models and models[0] != models[1]:
+    model: Any = trained.get("model")
+    other: Any = activations.spec.get("model")
+    if isinstance(model, dict) and isinstance(other, dict) and not _same_model(model, other):
         raise _refusal(
-            f"the coder was trained on {_described(models[0])}, these activations are of {_described(models[1])}; "
+            f"the coder was trained on {_described(model)}, these activations are of {_described(other)}; "
             "make activations with the coder's model",
             "MODEL_MISMATCH",
         )
 
 
 def _check_committed(trained: Mapping[str, Any], activations: Manifest) -> None:
-    source = source_of(activations, str(trained["hookpoint"]))
-    if source.d_model != int(trained["d_model"]):
-        raise _refusal(f"they are {source.d_model} wide, the coder {trained['d_model']}", "WIDTH_MISMATCH")
-    if source.token_count == 0:
-        raise _refusal(f"{activations.id} has no token for {source.hookpoint}", "NO_TOKENS")
+    reads, gives = read_and_given(activations, trained)
+    for source, width in ((reads, trained["d_model"]), (gives, trained.get("d_out") or trained["d_model"])):
+        if source.d_model != int(width):
+            what = f"the activations of {source.hookpoint} are {source.d_model} wide, for the coder {width} are needed"
+            raise _refusal(what, "WIDTH_MISMATCH")
+        if source.token_count == 0:
+            raise _refusal(f"{activations.id} has no token for {source.hookpoint}", "NO_TOKENS")
     if "tokens_id" not in trained:
         return
     seen, unseen = token_set(trained, trained), token_set(activations.spec, activations.statistics)
@@ -139,17 +159,29 @@ def _refusal(message: str, reason: str) -> InvalidSpec:
     return InvalidSpec(message, field="activations_id", reason=reason)
 
 
-def _identity(model: Any) -> tuple[str, str, int] | None:
-    """Returns what makes two model references the same weights; where they lie and the dtype do not."""
-    if not isinstance(model, dict):
-        return None
+def _same_model(trained: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """True when two model references mean the same weights; where they lie and the dtype do not matter.
+
+    Of a coder from elsewhere the files of its model may not be known: then two hub ids are compared, and a name that
+    is a path on either side says nothing.
+    """
+    if _variant(trained) != _variant(other):
+        return False
+    sums = [str(model.get("fingerprint") or "") for model in (trained, other)]
+    if all(sums):
+        return sums[0] == sums[1]
+    sources = [str(model.get("source")) for model in (trained, other)]
+    return sources[0] == sources[1] or not all(_HUB_ID.match(source) for source in sources)
+
+
+def _variant(model: Mapping[str, Any]) -> tuple[str, int]:
     weights = str(model.get("weights") or "trained")
-    seed = 0 if weights == "trained" else int(model.get("weights_seed") or 0)
-    return str(model.get("fingerprint") or model.get("source")), weights, seed
+    return weights, 0 if weights == "trained" else int(model.get("weights_seed") or 0)
 
 
-def _described(identity: tuple[str, str, int] | None) -> str:
-    return "a model" if identity is None else f"{identity[1]} weights (seed {identity[2]}) of {identity[0][:16]}"
+def _described(model: Mapping[str, Any]) -> str:
+    weights, seed = _variant(model)
+    return f"{weights} weights (seed {seed}) of {str(model.get('fingerprint') or model.get('source'))[:32]}"
 
 
 def _texts(value: Any) -> list[str]:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from dragoman.kinds import AnyKind
+from dragoman.store import Store
 
 from sae_trainer.coder_kind import CoderKind
 from sae_trainer.config import Config
 from sae_trainer.evaluation_kind import EvaluationKind
-from sae_trainer.overlap import ArtifactOf
 
 
-def build(config: Config, artifact_of: ArtifactOf) -> Sequence[AnyKind]:
-    """Returns the kinds, ready to plan and run; `artifact_of` opens artifacts of the inputs' lineage by id."""
-    return [CoderKind(config), EvaluationKind(config, artifact_of)]
+def build(config: Config, store: Store) -> Sequence[AnyKind]:
+    """Returns the kinds, ready to plan and run; inputs, what they came from and s3:// uris are read in `store`."""
+    return [CoderKind(config, store), EvaluationKind(config, store.artifact)]

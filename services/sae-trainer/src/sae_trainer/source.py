@@ -36,6 +36,18 @@ def source_of(manifest: Manifest, hookpoint: str) -> Source:
     return Source(found, int(widths.get(found, 0)), shards)  # no width where no token was counted
 
 
+def read_and_given(manifest: Manifest, coder: Mapping[str, Any]) -> tuple[Source, Source]:
+    """Returns what a coder with these statistics reads, and what it should give: the same, or for a transcoder another.
+
+    Raises:
+        InvalidSpec: the activations lack one of the hookpoints.
+    """
+    reads = source_of(manifest, str(coder["hookpoint"]))
+    if not coder.get("transcoder"):
+        return reads, reads
+    return reads, source_of(manifest, str(coder["output_hookpoint"]))
+
+
 def declared_hookpoints(spec: Mapping[str, Any]) -> Sequence[str]:
     """Returns the hookpoints that an activations spec asks for."""
     return _texts(spec.get("hookpoints"))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sae_trainer.activation_stream import ActivationStream, Loading
 from sae_trainer.checkpoint_file import Saved, read_checkpoint, write_checkpoint
+from sae_trainer.coder_figures import coder_figures
 from sae_trainer.config import Config
 from sae_trainer.core.curve import Point, curve_end
 from sae_trainer.core.run_length import Run, run_of
@@ -90,10 +91,9 @@ class _Training:
         folder = self._context.scratch / "coder"
         sparse_coders.save(self._trained.coder, folder)
         end: dict[str, Json] = dict(curve_end(self._curve)._asdict())
+        hookpoint = self._source.hookpoint
         sizes: dict[str, Json] = {
-            "d_model": self._source.d_model,
-            "d_sae": self._run.d_sae,
-            "hookpoint": self._source.hookpoint,
+            **coder_figures(self._trained.coder, hookpoint, hookpoint),
             "token_count": self._curve[-1].token_count,
             "step_count": len(self._curve),
         }

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from numpy.random import Generator
-from sparse_coders import TopKCoder
+from sparse_coders import SparseCoder
 from torch import Tensor
 
 _DENSE = 0.1
@@ -20,20 +20,21 @@ _ROUNDING = 1e-12
 class Sums:
     """Totals over the tokens of each block; a block is one token row or several neighbouring ones.
 
-    Distances are from c = b_dec, near which the activations lie, so that the variance loses no digits to a large mean.
+    The target y is what the coder reads, or what a transcoder predicts. Distances are from c = b_dec, near which the
+    targets lie, so that the variance loses no digits to a large mean.
     """
 
     blocks: Int64[Tensor, " blocks"]
     """Number of each block, rising."""
     tokens: Float[Tensor, " blocks"]
     error: Float[Tensor, " blocks"]
-    """Squared error |x - reconstruction|^2."""
+    """Squared error |y - reconstruction|^2."""
     square: Float[Tensor, " blocks"]
-    """|x - c|^2."""
-    total: Float[Tensor, "blocks d_model"]
-    """x - c."""
+    """|y - c|^2."""
+    total: Float[Tensor, "blocks d_out"]
+    """y - c."""
     cosine: Float[Tensor, " blocks"]
-    """Cosine of x and its reconstruction."""
+    """Cosine of y and its reconstruction."""
     fired: Float[Tensor, " blocks"]
     """Latents that fired, over all tokens."""
     firing_count: Int64[Tensor, " d_sae"]
@@ -41,11 +42,23 @@ class Sums:
 
 
 @torch.no_grad()
-def batch_sums(coder: TopKCoder, x: Float[Tensor, "n d_model"], blocks: Int64[Tensor, " n"]) -> Sums:
-    """Returns the sums of a batch; everything after the coder itself is float64, on the CPU."""
+def batch_sums(
+    coder: SparseCoder,
+    x: Float[Tensor, "n d_model"],
+    target: Float[Tensor, "n d_out"],
+    blocks: Int64[Tensor, " n"],
+) -> Sums:
+    """Returns the sums of a batch; everything after the coder itself is float64, on the CPU.
+
+    Args:
+        coder: What is measured.
+        x: What it reads.
+        target: What it should give: x, or for a transcoder the activations of its output hookpoint.
+        blocks: Block of each token.
+    """
     acts, indices = coder.encode(x)
-    reconstruction = coder.decode(acts, indices).double().cpu()
-    exact = x.double().cpu()
+    reconstruction = coder.decode(acts, indices, x).double().cpu()
+    exact = target.double().cpu()
     centred = exact - coder.b_dec.double().cpu()
     numbers, place = blocks.unique(return_inverse=True)
     fired = acts > 0
