@@ -20,7 +20,7 @@ from safetensors.torch import load
 from sparse_coders import TopKCoder, save
 
 from tests.support.cluster import Cluster
-from tests.support.jobs import SUCCEEDED, Jobs
+from tests.support.jobs import RUNNING, SUCCEEDED, Jobs
 from tests.unit.activation.tiny import save_tokenizer, text_of, tiny_model
 
 torch = pytest.importorskip("torch")
@@ -118,6 +118,32 @@ def test_coders_are_spliced_into_the_model(cluster: Cluster, tmp_path: Path) -> 
     spec.coder_ids.append(tokens)
     with pytest.raises(grpc.RpcError, match=r"coder\.2: .* is a tokens artifact; expected one of kind coder"):
         _stub(cluster).SubmitFidelity(pb.SubmitFidelityRequest(spec=spec), timeout=120)
+
+
+@pytest.mark.slow
+def test_fidelity_survives_its_workers_death(cluster: Cluster, tmp_path: Path) -> None:
+    jobs = Jobs(cluster.channel("activation-serve"), "fidelity")
+    tokens = _tokens(cluster).job.id
+    coder = _committed_coder(cluster, tmp_path / "coder", "layers.2", {"weights": "trained"})
+    tables: list[Any] = []
+    for rows_per_task, killed in ((1, True), (2, False)):
+        spec = pb.FidelitySpec(
+            tokens_id=tokens, model=pb.ModelRef(source="s3://dragoman/model"), coder_ids=[coder],
+            split=pb.SPLIT_ALL, rows_per_task=rows_per_task, batch_size=1,
+        )  # fmt: skip
+        job = _stub(cluster).SubmitFidelity(pb.SubmitFidelityRequest(spec=spec), timeout=120).job
+        if killed:
+            jobs.until_running(job.id)
+            cluster.restart("activation-work", away=0.2)
+            assert jobs.get(job.id).state == RUNNING, "it ended before its worker died"
+        done = jobs.wait(job.id, 120)
+        assert done.state == SUCCEEDED, f"{done}\n{cluster.log('activation-work')[-3000:]}"
+        tables.append(pq.read_table(BytesIO(cluster.store().artifact(done.id).read("rows.parquet"))))
+    disturbed, quiet = tables
+    assert disturbed.num_rows == quiet.num_rows > 20
+    assert disturbed.column("row").to_pylist() == quiet.column("row").to_pylist()
+    for name in disturbed.column_names:
+        np.testing.assert_allclose(disturbed.column(name), quiet.column(name), rtol=1e-6, atol=1e-9, err_msg=name)
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ from torch import Tensor
 
 LogitsOf = Callable[[Float[Tensor, "n d_model"]], Float[Tensor, "n vocab"]]
 
-_LOGIT_BYTES = 64 * 2**20
-"""Of one float32 [positions, vocab]; four of them exist at a time: 256 MiB, whatever batch and vocabulary."""
+_LOGIT_BYTES = 32 * 2**20
+"""Of one float32 [positions, vocab]; four of them exist at a time: 128 MiB, whatever batch and vocabulary."""
 _CUDA_LOGIT_BYTES = 2**30
 
 
