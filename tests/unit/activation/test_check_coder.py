@@ -94,3 +94,13 @@ def test_what_is_not_known_of_an_imported_coder_is_not_compared(llama: ModelDesc
         _coder(model={"source": "org/name", "weights": "trained"}), llama, REF.model_copy(update={"weights": "control"})
     )
     assert "the coder was trained on activations with weights 'trained' (model org/name)" in error.message
+
+
+def test_of_an_imported_coder_only_what_is_known_is_compared(llama: ModelDescription) -> None:
+    here = REF.model_copy(update={"source": "me/tiny-llama", "dtype": "bfloat16"})
+    for source in ("me/tiny-llama", "/models/elsewhere"):
+        check_coder(_coder({"source": source, "weights": "trained", "weights_seed": 0}), here, llama)
+    error = _refusal(_coder({"source": "you/tiny-llama", "weights": "trained"}), llama, here)
+    assert [violation.field for violation in error.violations] == ["model.source"]
+    assert "'you/tiny-llama'" in error.message
+    check_coder(_coder({"source": "you/tiny-llama", "weights": "trained"}), REF, llama)

@@ -243,8 +243,13 @@ def _wrong_width(model: ModelDescription, name: str, verb: str, expected: int, f
 
 
 def _differences(trained_on: Mapping[str, Any], ref: ModelRef) -> list[Violation]:
-    """Returns what the model that a coder was trained on has otherwise; of an imported one not all is known."""
+    """Returns what the model that a coder was trained on has otherwise; of an imported one not all is known.
+
+    Where the files of its model are not known, two hub ids are compared; a path on either side says nothing.
+    """
     names = ["fingerprint", "weights", "dtype"]
+    if not trained_on.get("fingerprint") and is_hub_id(str(trained_on.get("source"))) and is_hub_id(ref.source):
+        names.insert(0, "source")
     if ref.weights != "trained" and trained_on.get("weights") == ref.weights:
         names += ["weights_seed", "initial_weights_fingerprint"]
     if not trained_on.get("fingerprint"):

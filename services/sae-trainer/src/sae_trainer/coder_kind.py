@@ -79,14 +79,15 @@ class CoderKind:
             return Summary({**weights.metadata, **_origin(spec.imported)})
         activations = inputs["activations"]
         trained_on = activations.spec
-        row_count = activations.manifest.statistics.get("row_count") if activations.manifest else None
+        statistics = activations.manifest.statistics if activations.manifest else {}
         return Summary(
             {
                 **weights.metadata,
                 "model": trained_on.get("model"),
                 "tokens_id": trained_on.get("tokens_id"),
                 "split": trained_on.get("split"),
-                "row_count": row_count,
+                "row_count": statistics.get("row_count"),
+                "token_policy": statistics.get("token_policy"),
             }
         )
 
