@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from dragoman.activation.v1.activation_pb2 import ModelRef
 from dragoman.artifacts import Manifest
 from dragoman.folder import FolderArtifact
 from dragoman.ids import Json
@@ -19,6 +20,7 @@ from tests.support.local_run import run_local
 
 torch = pytest.importorskip("torch")
 
+import sparse_coders  # noqa: E402
 from sae_trainer.coder_kind import CoderKind  # noqa: E402
 from sae_trainer.config import Config  # noqa: E402
 from sae_trainer.spec import CoderSpec  # noqa: E402
@@ -26,6 +28,7 @@ from sae_trainer.spec import CoderSpec  # noqa: E402
 from tests.unit.sae_trainer.activations_folder import write_activations  # noqa: E402
 from tests.unit.sparse_coders.planted import planted_activations  # noqa: E402
 
+SAELENS = Path(__file__).parents[1] / "unit" / "sparse_coders" / "saelens" / "jumprelu"
 ONE_THREAD = {"SAE_TRAINER_TORCH_THREADS": "1", "OMP_NUM_THREADS": "1"}
 FIELDS: Mapping[str, Any] = {
     "d_sae": 96,
@@ -98,6 +101,37 @@ def test_a_coder_survives_the_death_of_its_worker_and_is_evaluated(cluster: Clus
 
 
 @pytest.mark.slow
+def test_a_coder_of_saelens_is_imported_from_the_store_and_evaluated(cluster: Cluster, tmp_path: Path) -> None:
+    store, prefix = cluster.store(), "coders/jumprelu"
+    for name in ("cfg.json", "sae_weights.safetensors"):
+        store.objects.put_bytes(f"{prefix}/{name}", (SAELENS / name).read_bytes())
+    imported = pb.ImportedCoder(
+        source=f"s3://{store.config.bucket}/{prefix}", model=ModelRef(source="me/tiny"), hookpoint="layers.9"
+    )
+    job = stub(cluster).SubmitCoder(pb.SubmitCoderRequest(spec=pb.CoderSpec(imported=imported)), timeout=60).job
+    x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    source = put(cluster, write_activations(tmp_path / "a", [x], split="test"))
+    spec = pb.EvaluationSpec(coder_id=job.id, activations_id=source.id)
+    measured = stub(cluster).SubmitEvaluation(pb.SubmitEvaluationRequest(spec=spec), timeout=60).job
+    jobs = Jobs(cluster.channel("sae_trainer-serve"), "coder")
+    assert jobs.wait(job.id, 120).state == SUCCEEDED, cluster.log("sae_trainer-work")[-3000:]
+    artifact = store.artifact(job.id)
+    statistics = artifact.manifest.statistics
+    assert (statistics["architecture"], statistics["d_sae"], statistics["k"]) == ("jumprelu", 16, None)
+    assert (statistics["hookpoint"], statistics["output_hookpoint"]) == ("layers.9", "layers.9")
+    for name in ("cfg.json", "sae.safetensors"):
+        (tmp_path / name).write_bytes(artifact.read(name))
+    coder = sparse_coders.load(tmp_path)
+    assert torch.equal(coder(x), sparse_coders.load(SAELENS)(x))
+    assert jobs.wait(measured.id, 120).state == SUCCEEDED, cluster.log("sae_trainer-work")[-3000:]
+    figures = store.artifact(measured.id).manifest.statistics
+    error, exact = (coder(x) - x).double(), x.double()
+    fvu = float((error.square().sum() / (exact - exact.mean(0)).square().sum()).detach())
+    assert figures["fvu"] == pytest.approx(fvu, rel=1e-5)
+    assert "document_overlap_count" not in figures
+
+
+@pytest.mark.slow
 def test_the_server_never_loads_torch(cluster: Cluster) -> None:
     cluster.channel("sae_trainer-serve")
     maps = Path(f"/proc/{cluster.processes['sae_trainer-serve'].pid}/maps").read_text()
@@ -108,11 +142,15 @@ def test_the_server_never_loads_torch(cluster: Cluster) -> None:
 @pytest.mark.slow
 def test_a_wrong_spec_is_refused_at_submit(cluster: Cluster, tmp_path: Path) -> None:
     source = put(cluster, write_activations(tmp_path / "a", [planted_activations(50, 32, 48, 3)]))
+    imported = pb.ImportedCoder(source=str(tmp_path), model=ModelRef(source="me/tiny"), hookpoint="layers.9")
     cases = {
         "fewer than one batch of 2048": pb.CoderSpec(activations_id=source.id),
         "are both given": pb.CoderSpec(activations_id=source.id, d_sae=64, expansion_factor=2),
         "did you mean": pb.CoderSpec(activations_id=source.id, hookpoint="layer.9", batch_tokens=10),
         "only 4 latents": pb.CoderSpec(activations_id=source.id, d_sae=4, batch_tokens=10),
+        "activations_id is empty": pb.CoderSpec(),
+        "not for a coder that is imported": pb.CoderSpec(d_sae=4, imported=imported),
+        "expected cfg.json and sae.safetensors": pb.CoderSpec(imported=imported),
     }
     for message, spec in cases.items():
         with pytest.raises(grpc.RpcError, match=message) as caught:
