@@ -123,7 +123,7 @@ def test_answers_are_paid_for_once(cluster: Cluster, engine: ScriptedServer) -> 
         ({"llm": explanation_pb2.LlmRef(model="orakle")}, grpc.StatusCode.INVALID_ARGUMENT, "did you mean 'oracle'"),
         ({"latents_id": p.TOKENS_ID}, grpc.StatusCode.INVALID_ARGUMENT, "latents"),
         ({"latents_id": "latents-" + "8" * 32}, grpc.StatusCode.NOT_FOUND, "latents-" + "8" * 32),
-        ({"window_length": 66}, grpc.StatusCode.INVALID_ARGUMENT, "expected 1 to 65"),
+        ({"window_length": 66}, grpc.StatusCode.INVALID_ARGUMENT, "expected 16, or give latents made with"),
         ({"null_count": 21}, grpc.StatusCode.INVALID_ARGUMENT, "21 is more than active_count"),
         ({"explanations_id": "mine"}, grpc.StatusCode.INVALID_ARGUMENT, "'mine' is not an artifact id"),
     ],
