@@ -30,18 +30,17 @@ def forward(spec: ActivationsSpec, context: Context, model: LoadedModel) -> Iter
     rows = TokenRows(context.inputs["tokens"])
     tokens, documents = rows.tokens(np.arange(first, end)), rows.documents(np.arange(first, end))
     total, done = int((documents >= 0).sum()), 0
+    dtype = spec.dtype or "float32"
     paths = [context.scratch / f"{i}.safetensors" for i in range(len(spec.hookpoints))]
     moments: dict[str, Moments | None] = dict.fromkeys(spec.hookpoints)
     with ExitStack() as stack:
         streams: dict[str, TensorStream] = {}
         for batch in batches(model, spec.hookpoints, tokens, documents, first, spec.batch_size):
             if not streams:
-                streams = {
-                    n: stack.enter_context(_stream(p, n, batch, total, spec))
-                    for n, p in zip(spec.hookpoints, paths, strict=True)
-                }
+                for name, path in zip(spec.hookpoints, paths, strict=True):
+                    streams[name] = stack.enter_context(TensorStream(path, tensors_of(batch, name, total, dtype)))
             for name, stream in streams.items():
-                _append(stream, batch, name, spec)
+                append(stream, batch, name, dtype)
                 if len(batch):
                     moments[name] = merge_all([*filter(None, [moments[name]]), Moments.of(batch.activations[name])])
             done += len(batch)
@@ -69,21 +68,20 @@ def batches(
             raise UserTaskError(f"{error}; choose another hookpoint", reason="HOOKPOINT_UNUSABLE") from error
 
 
-def _stream(path: Path, name: str, batch: Batch, total: int, spec: ActivationsSpec) -> TensorStream:
-    assert spec.dtype is not None, "a resolved spec names the dtype"
-    width = batch.activations[name].shape[1]
-    tensors: Mapping[str, tuple[str, tuple[int, ...]]] = {
-        "activations": (_STORED[spec.dtype], (total, width)),
+def tensors_of(batch: Batch, name: str, total: int, dtype: str) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+    """Returns dtypes and shapes of a shard of `total` tokens, as `TensorStream` takes them."""
+    return {
+        "activations": (_STORED[dtype], (total, batch.activations[name].shape[1])),
         "rows": ("I32", (total,)),
         "positions": ("I32", (total,)),
     }
-    return TensorStream(path, tensors)
 
 
-def _append(stream: TensorStream, batch: Batch, name: str, spec: ActivationsSpec) -> None:
-    stream.append("activations", _bytes(stored(batch, name, spec.dtype or "float32")))
-    stream.append("rows", batch.rows.tobytes())
-    stream.append("positions", batch.positions.tobytes())
+def append(stream: TensorStream, batch: Batch, name: str, dtype: str) -> None:
+    """Writes the activations of a batch. Raises UserTaskError where one does not fit the dtype."""
+    stream.append("activations", _bytes(stored(batch, name, dtype)))
+    stream.append("rows", _bytes(torch.from_numpy(batch.rows)))
+    stream.append("positions", _bytes(torch.from_numpy(batch.positions)))
 
 
 def stored(batch: Batch, hookpoint: str, dtype: str) -> Float[Tensor, "n d"]:
@@ -101,9 +99,9 @@ def stored(batch: Batch, hookpoint: str, dtype: str) -> Float[Tensor, "n d"]:
     return narrow
 
 
-def _bytes(values: Float[Tensor, "n d"]) -> bytes:
-    """Returns the bytes of a tensor; numpy knows no bfloat16."""
-    return values.contiguous().cpu().view(torch.uint8).numpy().tobytes()
+def _bytes(values: Tensor) -> memoryview:
+    """Returns the bytes of a tensor, not copied; numpy knows no bfloat16."""
+    return values.contiguous().cpu().view(torch.uint8).numpy().reshape(-1).data
 
 
 def _shard(context: Context, name: str, path: Path, token_count: int, row_count: int) -> Part:

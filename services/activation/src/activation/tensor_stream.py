@@ -41,7 +41,7 @@ class TensorStream:
         if error is None and unfilled:
             raise ValueError(f"tensors {unfilled} are not complete")
 
-    def append(self, name: str, data: bytes) -> None:
+    def append(self, name: str, data: bytes | memoryview) -> None:
         """Writes the next bytes of a tensor, in row-major order. Raises ValueError beyond its end."""
         at = self._next[name]
         if at + len(data) > self._end[name]:
