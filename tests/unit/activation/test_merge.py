@@ -130,8 +130,9 @@ def test_blocks_measure_what_one_block_measures() -> None:
     one, several = _measured([whole], 1), _measured(blocks, 1)
     for name, values in one.statistics().items():
         np.testing.assert_allclose(several.statistics()[name], values, rtol=1e-6, err_msg=name)
-    assert np.array_equal(one.kept().windows.places, several.kept().windows.places)
-    assert np.array_equal(one.kept().deciles, several.kept().deciles)
+    strongest = [m.kept().windows.places[m.kept().top].tolist() for m in (one, several)]
+    assert strongest[0] == strongest[1]
+    assert np.abs(one.kept().deciles - several.kept().deciles).max() <= 1
     assert np.array_equal(one.pool_firing()[1], several.pool_firing()[1])
     assert one.tokens.following(3).tokens.tolist() == several.tokens.following(3).tokens.tolist()
 
@@ -197,11 +198,10 @@ def test_kept_windows_are_the_strongest_of_each_split_and_one_of_each_decile() -
             assert np.sort(kept.windows.peaks[mine & kept.top])[::-1].tolist() == fired[:3].tolist()
             assert statistics[("window_count_train", "window_count_test")[split]][latent] == len(fired)
             deciles = kept.deciles[mine & kept.sampled]
-            assert len(np.unique(deciles)) == len(deciles) >= min(len(fired), 5)
-            # Windows whose peaks are in one bin of the sketch, of 1.6 %, may come in any order.
-            order = np.argsort(kept.windows.peaks[mine])
-            stronger = kept.windows.peaks[mine][order][1:] > 1.016 * kept.windows.peaks[mine][order][:-1]
-            assert (np.diff(kept.deciles[mine][order])[stronger] >= 0).all()
+            assert len(np.unique(deciles)) == len(deciles) == min(len(fired), 10)
+            rising = np.sort(fired)
+            exact = [np.searchsorted(rising, p) * 10 // len(fired) for p in kept.windows.peaks[mine]]
+            assert kept.deciles[mine].tolist() == exact
     found = window_activations(block, kept.windows, POS)
     at = 0
     for latent, place, count in zip(kept.windows.latents, kept.windows.places, found.counts, strict=True):

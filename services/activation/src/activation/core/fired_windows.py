@@ -8,6 +8,8 @@ from jaxtyping import Bool, Float32, Int64
 from activation.core.merge import LatentEntries
 
 SPLITS = 2
+PLACE_BITS = 48
+"""Latent and place in one number: places are below 2^48, and a chunk has fewer than 2^15 latents."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

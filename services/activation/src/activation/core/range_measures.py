@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
-from activation.core.fired_windows import FiredWindows, fired_windows, window_places
+from activation.core.fired_windows import PLACE_BITS, FiredWindows, fired_windows, window_places
 from activation.core.firing_totals import FiringTotals
 from activation.core.merge import LatentEntries
 from activation.core.position_counts import binned, firing_by_position, max_position_density, positional_information
@@ -55,7 +55,7 @@ class RangeMeasures:
         self._firing: Int64[np.ndarray, "latents ctx_len"] = np.zeros((latent_count, settings.ctx_len), np.int64)
         latents = np.arange(first_latent, first_latent + latent_count)
         self._sample = WindowSample(latents, settings.top_windows, settings.quantile_windows, settings.seed)
-        self._pool: list[tuple[Int32[np.ndarray, " n"], Int32[np.ndarray, " n"]]] = []
+        self._pool = [(np.empty(0, np.int32), np.empty(0, np.int32))]
 
     def measure(self, block: LatentEntries) -> None:
         """First pass: everything that needs only sums."""
@@ -69,7 +69,7 @@ class RangeMeasures:
 
     def choose(self, block: LatentEntries) -> None:
         """Second pass: the windows that are drawn from each decile."""
-        self._sample.choose(self._windows(block))
+        self._sample.choose(self._windows(block), whole=len(block) == int(self.totals.counts.sum()))
 
     def kept(self) -> KeptWindows:
         """Returns the windows to keep; after both passes."""
@@ -120,9 +120,8 @@ def window_activations(block: LatentEntries, windows: FiredWindows, ctx_len: int
     """
     inside = block.window_starts >= 0
     starts = window_places(block, ctx_len)[inside]
-    # Latent and place in one number: places are below 2^48 and a range has fewer than 2^15 latents.
-    wanted = windows.latents << 48 | windows.places
-    keys = block.owners[inside] << 48 | starts
+    wanted = windows.latents << PLACE_BITS | windows.places
+    keys = block.owners[inside] << PLACE_BITS | starts
     at = np.searchsorted(wanted, keys)
     found = at < len(wanted)
     found[found] = wanted[at[found]] == keys[found]
