@@ -35,7 +35,8 @@ Encoded = Mapping[str, np.ndarray]
 def tokens(
     kinds: dict[str, AnyKind], corpus: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> FolderArtifact:
-    spec = TokensSpec(source=str(corpus), tokenizer=str(tokenizer_folder), ctx_len=32, bos="always", test_fraction=0.3)
+    given = {"source": str(corpus), "tokenizer": str(tokenizer_folder), "ctx_len": 32, "bos": "always"}
+    spec = TokensSpec.model_validate({**given, "test_fraction": 0.3})
     return run_local(kinds["tokens"], spec, {}, tmp_path_factory.mktemp("tokens"))
 
 
