@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from activation.config import Config
 from activation.effects_kind import EffectsKind
+from activation.kinds import build
 from activation.spec import EffectsSpec, LatentsSpec, TokensSpec
 from dragoman.artifacts import InputInfo, Manifest, PartInfo
 from dragoman.errors import InvalidSpec, UserTaskError
@@ -98,10 +100,24 @@ def _table(artifact: FolderArtifact, name: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Kinds:
+    """One thread: what these passes hold is too little for two."""
+    return {k.name: k for k in build(Config(tmp_path_factory.mktemp("cache"), 1, "cpu"), None)}
+
+
+@pytest.fixture(scope="module")
 def tokens(
     kinds: Kinds, corpus: Path, tokenizer_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> FolderArtifact:
-    spec = TokensSpec(source=str(corpus), tokenizer=str(tokenizer_folder), ctx_len=32, bos="always", test_fraction=0.3)
+    spec = TokensSpec.model_validate(
+        {
+            "source": str(corpus),
+            "tokenizer": str(tokenizer_folder),
+            "ctx_len": 32,
+            "bos": "always",
+            "test_fraction": 0.3,
+        }
+    )
     return run_local(kinds["tokens"], spec, {}, tmp_path_factory.mktemp("tokens"))
 
 

@@ -1,5 +1,7 @@
 """Passes that go on after tokens read already are passes over all tokens, in every architecture."""
 
+from typing import Any
+
 import pytest
 import torch
 from activation.core.control import Occurrences
@@ -44,6 +46,7 @@ def test_pieces_with_edits_are_the_whole_pass_with_the_same_edits(name: str, cou
     more = torch.tensor([[5], [6], [7]])
     prefix = prefixes.start(lines, count)
     base = prefixes._base  # pyright: ignore[reportPrivateUsage]
+    found = torch.empty(0)
     for _ in range(2):  # what goes on from a prefix leaves the prefix as it was
         reading, found = prefixes.extend(prefix, lines.ids[:, count:], lambda first: {inner: _push(first)})
         _, found_next = prefixes.extend(reading, more, lambda first: {inner: _push(first)})
@@ -71,8 +74,8 @@ def test_what_was_read_is_kept_where_the_model_goes_on_rightly(lines: int) -> No
 
 def test_a_model_that_goes_on_wrongly_begins_with_the_first_token() -> None:
     prefixes, unembedding, _ = _prefixes("llama")
-    base = prefixes._base  # pyright: ignore[reportPrivateUsage]
-    layer = base.layers[2]  # type: ignore[index]
+    base: Any = prefixes._base  # pyright: ignore[reportPrivateUsage]
+    layer = base.layers[2]
     forward = layer.forward
 
     def forgets(*args: object, **kwargs: object) -> object:
