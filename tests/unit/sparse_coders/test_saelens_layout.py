@@ -139,6 +139,20 @@ def test_a_scale_of_the_input_is_folded(tmp_path: Path) -> None:
         load(folder)
 
 
+@pytest.mark.parametrize("name", ["standard", "standard_no_b_dec", "gated", "gated_no_b_dec", "topk_rescaled"])
+def test_a_centred_residual_stream_is_folded(name: str, tmp_path: Path) -> None:
+    """TransformerLens's center_writing_weights: the coder saw x less its mean over d_model."""
+    plain, x = load(FIXTURES / name), 3 + load_file(FIXTURES / name / "expected.safetensors")["x"]
+    seen = {"model_from_pretrained_kwargs": {"center_writing_weights": True}, "hook_name": "blocks.3.hook_resid_post"}
+    folder = copied(name, tmp_path, metadata={"model_name": "gpt2-small", **seen})
+    expected = dense(plain, x - x.mean(1, keepdim=True))
+    torch.testing.assert_close(dense(load(folder), x), expected, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(expected, dense(plain, x), atol=1e-3)
+    (tmp_path / "rms").mkdir()
+    other = copied(name, tmp_path / "rms", metadata={"model_name": "gemma-2-2b", **seen})  # TransformerLens leaves it
+    torch.testing.assert_close(dense(load(other), x), dense(plain, x), rtol=1e-5, atol=1e-5)
+
+
 def test_files_of_older_versions(tmp_path: Path) -> None:
     """Before 6.0 a TopK coder was a "standard" one with an activation function; it must not run as ReLU."""
     folder = copied("topk", tmp_path)

@@ -1,9 +1,10 @@
 """Coders on disk, in the layout of SAELens 6: a folder with `cfg.json` and `sae_weights.safetensors`.
 
-W_enc is stored as [d_model, d_sae]. A coder that reads x where ours reads x - b_dec (`apply_b_dec_to_input` false), one
-whose latents are compared after multiplication by the norm of their decoder row (`rescale_acts_by_decoder_norm`) and
-one that saw activations times a constant (`expected_average_only_in`) become one of ours by folding that into its
-weights. A scale that differs from token to token cannot be folded and is refused.
+W_enc is stored as [d_model, d_sae]. What its coders do and ours do not is folded into the weights: reading x where ours
+reads x - b_dec (`apply_b_dec_to_input` false), comparing latents after multiplication by the norm of their decoder row
+(`rescale_acts_by_decoder_norm`), reading activations times a constant (`expected_average_only_in`), or a residual stream
+that TransformerLens had centred (`center_writing_weights`). A scale that differs from token to token cannot be folded
+and is refused.
 """
 
 import json
@@ -49,6 +50,9 @@ _WRITTEN: Mapping[str, str] = {
     "matryoshka_batch_topk": "jumprelu",
 }
 _TRAINED_AS: Mapping[str, str] = {"batchtopk": "batch_topk", "matryoshka_batchtopk": "matryoshka_batch_topk"}
+_WRITTEN_TO = ("hook_resid_", "hook_attn_out", "hook_mlp_out", "hook_embed")
+"""Hooks that hold the residual stream or what is added to it."""
+_WITH_LAYER_NORM = ("gpt2", "pythia", "gpt-neo", "gpt-j", "opt-", "bloom", "tinystories", "tiny-stories")
 _PER_TOKEN = {"constant_norm_rescale", "layer_norm"}
 
 
@@ -61,10 +65,12 @@ class _Folds:
     """Of the input; 1 for none."""
     subtract_b_dec: bool
     """The file's coder does not subtract b_dec, ours does."""
+    centred: bool
+    """The file's coder saw activations less their mean over d_model."""
 
     @property
     def any(self) -> bool:
-        return self.decoder_norm or self.scale != 1 or self.subtract_b_dec
+        return self.decoder_norm or self.scale != 1 or self.subtract_b_dec or self.centred
 
 
 def save_saelens(
@@ -270,6 +276,23 @@ def _folds(config: Mapping[str, Any], folder: Path) -> _Folds:
         decoder_norm=bool(config.get("rescale_acts_by_decoder_norm")),
         scale=_scale(folder) if normalisation == "expected_average_only_in" else 1.0,
         subtract_b_dec=not transcoder and not config.get("apply_b_dec_to_input", True),
+        centred=not transcoder and _is_centred(config),
+    )
+
+
+def _is_centred(config: Mapping[str, Any]) -> bool:
+    """True when TransformerLens took the mean over d_model out of all that is written to the residual stream.
+
+    That changes nothing that the model computes, since LayerNorm takes it out too; it does so for such models only.
+    """
+    metadata: Mapping[str, Any] = {**config, **(config.get("metadata") or {})}
+    options: Mapping[str, Any] = metadata.get("model_from_pretrained_kwargs") or {}
+    hook_name = str(metadata.get("hook_name") or metadata.get("hook_point") or "")
+    model_name = str(metadata.get("model_name") or "").lower()
+    return (
+        bool(options.get("center_writing_weights"))
+        and any(part in hook_name for part in _WRITTEN_TO)
+        and any(part in model_name for part in _WITH_LAYER_NORM)
     )
 
 
@@ -301,11 +324,23 @@ def _folded(tensors: Mapping[str, Tensor], form: Form, folds: _Folds) -> dict[st
         folded["W_enc"] = folded["W_enc"] * folds.scale
         folded["W_dec"] = folded["W_dec"] / folds.scale
         folded["b_dec"] = folded["b_dec"] / folds.scale
+    if folds.centred:
+        b_dec = folded["b_dec"]
+        folded["W_enc"], W_enc = folded["W_enc"] - folded["W_enc"].mean(1, keepdim=True), folded["W_enc"]
+        # Where C takes the mean out: W_enc (C x - b_dec) = W_enc C (x - b_dec) - W_enc (b_dec - C b_dec).
+        if not folds.subtract_b_dec:
+            folded = _shifted(folded, form, -(W_enc.sum(1) * b_dec.mean()))
     if folds.subtract_b_dec:
-        shift = folded["W_enc"] @ folded["b_dec"]
-        if form.architecture == "gated":
-            folded["b_gate"] = folded["b_gate"] + shift
-            folded["b_mag"] = folded["b_mag"] + shift * folded["r_mag"].exp()
-        else:
-            folded["b_enc"] = folded["b_enc"] + shift
+        folded = _shifted(folded, form, folded["W_enc"] @ folded["b_dec"])
     return folded
+
+
+def _shifted(tensors: Mapping[str, Tensor], form: Form, shift: Tensor) -> dict[str, Tensor]:
+    """Returns the weights with so much added to what each latent's encoder row gives."""
+    shifted = dict(tensors)
+    if form.architecture == "gated":
+        shifted["b_gate"] = shifted["b_gate"] + shift
+        shifted["b_mag"] = shifted["b_mag"] + shift * shifted["r_mag"].exp()
+    else:
+        shifted["b_enc"] = shifted["b_enc"] + shift
+    return shifted
