@@ -49,7 +49,8 @@ def _conversations(folder: Path, count: int = 6) -> Path:
 
 
 def _spec(source: Path, tokenizer: Path, **fields: Any) -> TokensSpec:
-    return TokensSpec(**{"source": str(source), "tokenizer": str(tokenizer), "ctx_len": 32, **fields})
+    given = {"source": str(source), "tokenizer": str(tokenizer), "ctx_len": 32, **fields}
+    return TokensSpec.model_validate(given)
 
 
 def _chat(source: Path, tokenizer: Path, **fields: Any) -> TokensSpec:
