@@ -76,9 +76,9 @@ def make_coder(kinds: Kinds, lively: Path, tmp_path_factory: pytest.TempPathFact
     return make
 
 
-def _perfect(d_model: int = D) -> TopKCoder:
-    """Reconstructs everything: one latent for each coordinate and sign."""
-    coder = TopKCoder(d_model, 2 * d_model, d_model)
+def _perfect(d_model: int = D, k: int | None = None, **kind: bool) -> TopKCoder:
+    """Reconstructs everything: one latent for each coordinate and sign. Less where k is below d_model."""
+    coder = TopKCoder(d_model, 2 * d_model, k or d_model, **kind)
     with torch.no_grad():
         coder.W_enc.copy_(torch.cat([torch.eye(d_model), -torch.eye(d_model)]))
         coder.W_dec.copy_(coder.W_enc)
@@ -95,8 +95,15 @@ def _constant(value: torch.Tensor | float) -> TopKCoder:
 
 def _rough() -> TopKCoder:
     """Something between all and nothing."""
-    coder = _perfect()
-    coder.k = 6
+    return _perfect(k=6)
+
+
+def _skip_transcoder() -> TopKCoder:
+    """Reads one thing and gives another, part of it by its skip connection."""
+    coder = _perfect(k=6, transcoder=True, skip=True)
+    assert coder.W_skip is not None
+    with torch.no_grad():
+        coder.W_skip.copy_(torch.randn(D, D, generator=torch.Generator().manual_seed(3)) / 10)
     return coder
 
 
@@ -150,7 +157,11 @@ def coders(make_coder: Callable[..., FolderArtifact], mean: torch.Tensor) -> dic
         "mean": make_coder(_constant(mean)),
         "rough": make_coder(_rough()),
         "transcoder": make_coder(
-            _rough(), hookpoint="model.layers.1.mlp.input", output_hookpoint="model.layers.1.mlp", transcoder=True
+            _skip_transcoder(),
+            hookpoint="model.layers.1.mlp.input",
+            output_hookpoint="model.layers.1.mlp",
+            d_out=D,
+            transcoder=True,
         ),
     }
 
@@ -235,7 +246,7 @@ def test_a_transcoder_stands_for_its_modules_output_and_reads_its_input(
 ) -> None:
     ids, documents = _test_rows(tokens)
     model: Any = AutoModelForCausalLM.from_pretrained(lively).eval()
-    counted, coder = torch.from_numpy(documents >= 0), _rough()
+    counted, coder = torch.from_numpy(documents >= 0), _skip_transcoder()
     pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def stand_in(module: Any, args: Any, output: torch.Tensor) -> torch.Tensor:
