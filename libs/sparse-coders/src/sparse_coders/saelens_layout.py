@@ -2,8 +2,8 @@
 
 W_enc is stored as [d_model, d_sae]. What its coders do and ours do not is folded into the weights: reading x where ours
 reads x - b_dec (`apply_b_dec_to_input` false), comparing latents after multiplication by the norm of their decoder row
-(`rescale_acts_by_decoder_norm`), reading activations times a constant (`expected_average_only_in`), or a residual stream
-that TransformerLens had centred (`center_writing_weights`). A scale that differs from token to token cannot be folded
+(`rescale_acts_by_decoder_norm`), reading activations times a constant (`expected_average_only_in`), or a residual
+stream that TransformerLens had centred (`center_writing_weights`). A scale that differs from token to token cannot be folded
 and is refused.
 """
 
@@ -273,7 +273,7 @@ def _folds(config: Mapping[str, Any], folder: Path) -> _Folds:
             "(`fold_activation_whitening`) and save the coder again"
         )
     return _Folds(
-        decoder_norm=bool(config.get("rescale_acts_by_decoder_norm")),
+        decoder_norm="topk" in config["architecture"] and bool(config.get("rescale_acts_by_decoder_norm")),
         scale=_scale(folder) if normalisation == "expected_average_only_in" else 1.0,
         subtract_b_dec=not transcoder and not config.get("apply_b_dec_to_input", True),
         centred=not transcoder and _is_centred(config),
