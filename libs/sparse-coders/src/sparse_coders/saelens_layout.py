@@ -3,8 +3,8 @@
 W_enc is stored as [d_model, d_sae]. What its coders do and ours do not is folded into the weights: reading x where ours
 reads x - b_dec (`apply_b_dec_to_input` false), comparing latents after multiplication by the norm of their decoder row
 (`rescale_acts_by_decoder_norm`), reading activations times a constant (`expected_average_only_in`), or a residual
-stream that TransformerLens had centred (`center_writing_weights`). A scale that differs from token to token cannot be folded
-and is refused.
+stream that TransformerLens had centred (`center_writing_weights`). A scale that differs from token to token
+cannot be folded and is refused.
 """
 
 import json
