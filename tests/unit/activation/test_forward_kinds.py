@@ -347,12 +347,12 @@ def test_entries_and_windows_are_the_same_bytes_whatever_the_rows_of_a_task(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Chunks so small that latents of some entries are streamed, a few rows at a time.
+    monkeypatch.setattr("activation.invert_run._CHUNK_ENTRIES", 20)
     inputs = {"tokens": tokens, "coder": coder}
     # Whole batches in every task: a batch of another size may be rounded otherwise.
     many = _latents(tokens, coder, llama, rows_per_task=24)
     one = run_local(kinds["latents"], many, inputs, tmp_path / "one")
-    # Chunks so small that latents of some entries are streamed, a few rows at a time.
-    monkeypatch.setattr("activation.invert_run._CHUNK_ENTRIES", 20)
     few = _latents(tokens, coder, llama, rows_per_task=12)
     other = run_local(kinds["latents"], few, inputs, tmp_path / "other")
     for part in one.manifest.parts:
