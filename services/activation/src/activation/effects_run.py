@@ -17,7 +17,7 @@ from activation.core.latent_choice import chosen_latents
 from activation.core.next_token import kl_divergence, movers
 from activation.effects_bench import Bench, Group, Strengths
 from activation.effects_prompts import Prompt, Prompts
-from activation.effects_tables import TABLES, join, table_bytes
+from activation.effects_tables import FILES, TABLES, join, table_bytes
 from activation.effects_work import (
     Arm,
     Work,
@@ -59,12 +59,12 @@ def select(spec: EffectsSpec, context: Context) -> Iterator[Progress | Part]:
 
 def write(spec: EffectsSpec, context: Context) -> Iterator[Progress | Part]:
     """Joins the tables of all tasks, in the selection's order."""
-    for number, (name, schema) in enumerate(TABLES.items()):
-        yield Progress(number, len(TABLES), "tables")
-        path = context.scratch / f"{name}.parquet"
+    for number, (name, file) in enumerate(FILES.items()):
+        yield Progress(number, len(FILES), "tables")
+        path = context.scratch / file
         mine = (part for stage in context.parts.values() for part in stage if part.name.startswith(f"{name}-"))
-        count = join((context.own.read(part.name) for part in mine), schema, path)
-        yield Part(path.name, path=path, row_count=count)
+        count = join((context.own.read(part.name) for part in mine), TABLES[name], path)
+        yield Part(file, path=path, row_count=count)
 
 
 def measure(

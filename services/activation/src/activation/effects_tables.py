@@ -84,6 +84,14 @@ TABLES: Mapping[str, pa.Schema] = {
     "logits": LOGITS,
 }
 
+FILES: Mapping[str, str] = {
+    "effects": "effects.parquet",
+    "prompts": "prompts.parquet",
+    "continuations": "continuations.parquet",
+    "logits": "logits.parquet",
+}
+"""Parts of the artifact, by table."""
+
 
 def table_bytes(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
     """Returns a Parquet file; the same rows give the same bytes."""
