@@ -83,7 +83,7 @@ def main() -> int:
     device = torch.device("cpu")
 
     def ours() -> object:
-        return arms.sums(tokens, documents, 0, device)
+        return list(arms.sums(tokens, documents, 0, device))
 
     @torch.no_grad()
     def bare() -> object:

@@ -181,6 +181,19 @@ def _arms(model: Any, *stand_ins: StandIn) -> Arms:
     return Arms(Unembedding(model, model.base_model), model.base_model, stand_ins, means)
 
 
+def _sums(arms: Arms, first_row: int = 0) -> dict[str, np.ndarray]:
+    """What the arms return, once they have told of all that is done."""
+    steps = arms.sums(TOKENS, DOCUMENTS, first_row, torch.device("cpu"))
+    told: list[float] = []
+    while True:
+        try:
+            told.append(next(steps))
+        except StopIteration as end:
+            assert told == sorted(told)
+            assert told[-1] == 1.0
+            return end.value
+
+
 TOKENS = IDS.numpy().astype(np.int32)
 DOCUMENTS = np.asarray([[-1, 0, 0, 0, 0, 1, 1, 1, 1], [-1, 1, 1, 1, 1, -1, -1, -1, -1]], np.int32)
 
@@ -192,12 +205,12 @@ def test_many_arms_in_groups_are_the_same_as_one_by_one(monkeypatch: pytest.Monk
         StandIn("across", lambda x: x * 0.3, "layers.0.mlp.input", "layers.2.mlp"),
         StandIn("same", lambda x: x, "layers.1", "layers.1"),
     ]
-    together = _arms(model, *stand_ins).sums(TOKENS, DOCUMENTS, 0, torch.device("cpu"))
+    together = _sums(_arms(model, *stand_ins))
     monkeypatch.setattr("activation.core.arms._ARMS_TOGETHER", 2)
-    grouped = _arms(model, *stand_ins).sums(TOKENS, DOCUMENTS, 0, torch.device("cpu"))
+    grouped = _sums(_arms(model, *stand_ins))
     for name, values in together.items():
         np.testing.assert_array_equal(grouped[name], values, err_msg=name)
-        alone = _arms(model, stand_ins[1]).sums(TOKENS, DOCUMENTS, 0, torch.device("cpu"))
+        alone = _sums(_arms(model, stand_ins[1]))
         np.testing.assert_allclose(alone[name][0], values[1], rtol=1e-6, atol=1e-6, err_msg=name)
     assert together["token_count"].tolist() == [[8, 4]] * 3
     assert together["predicted_count"].tolist() == [[6, 3]] * 3
@@ -217,7 +230,7 @@ def test_many_arms_in_groups_are_the_same_as_one_by_one(monkeypatch: pytest.Monk
 def test_a_stand_in_that_cannot_stand_there_stops_the_task(reconstruct: Any, message: str) -> None:
     arms = _arms(_model("llama"), StandIn("mine", reconstruct, "layers.1", "layers.1"))
     with pytest.raises(UserTaskError, match=message):
-        arms.sums(TOKENS, DOCUMENTS, 40, torch.device("cpu"))
+        _sums(arms, 40)
 
 
 def test_values_that_are_not_finite_name_the_hookpoint_and_the_row() -> None:
@@ -226,4 +239,4 @@ def test_values_that_are_not_finite_name_the_hookpoint_and_the_row() -> None:
         model.model.embed_tokens.weight[int(TOKENS[1, 2])] = float("nan")
     arms = _arms(model, StandIn("mine", lambda x: x, "layers.1", "layers.1"))
     with pytest.raises(UserTaskError, match=r"the model at layers\.1 is NaN .* first in row 41"):
-        arms.sums(TOKENS, DOCUMENTS, 40, torch.device("cpu"))
+        _sums(arms, 40)

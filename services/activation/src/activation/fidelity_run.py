@@ -1,6 +1,6 @@
 """Tasks of the `fidelity` kind."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +24,8 @@ from activation.core.unembed import Unembedding
 from activation.latents_run import CoderSlot
 from activation.models import LoadedModel
 from activation.spec import FidelitySpec
+
+_Sums = Mapping[str, Float64[np.ndarray, "coders rows"]]
 
 _ROWS_SCHEMA = pa.schema(
     [
@@ -122,14 +124,25 @@ def splice(spec: FidelitySpec, context: Context, model: LoadedModel, shelf: Code
             here = slice(at, at + spec.batch_size)
             rows = range(first + at, first + at + len(tokens[here]))
             occurrences.place(rows)
-            try:
-                sums = arms.sums(tokens[here], documents[here], rows.start, model.device)
-            except ValueError as error:
-                raise UserTaskError(f"{error}; choose another hookpoint", reason="HOOKPOINT_UNUSABLE") from error
+            count = int((documents[here] >= 0).sum())
+            steps = arms.sums(tokens[here], documents[here], rows.start, model.device)
+            sums = yield from _told(steps, done, count, total)
             writer.write_table(_table(sums, rows))
-            done += int((documents[here] >= 0).sum())
-            yield Progress(done, total, "tokens", f"rows {first} to {first + len(tokens)}")
+            done += count
+            yield Progress(done, total, "tokens")
     yield Part(path.name, path=path, row_count=len(tokens) * len(spec.coder_ids), keep=False)
+
+
+def _told(steps: Generator[float, None, _Sums], done: int, count: int, total: int) -> Generator[Progress, None, _Sums]:
+    """Tells of each share that is done of a batch of `count` tokens; returns what the steps return."""
+    while True:
+        try:
+            share = next(steps)
+        except StopIteration as end:
+            return end.value
+        except ValueError as error:
+            raise UserTaskError(f"{error}; choose another hookpoint", reason="HOOKPOINT_UNUSABLE") from error
+        yield Progress(done + share * count, total, "tokens")
 
 
 def _arms(context: Context, model: LoadedModel, places: Sequence[_Place], shelf: CoderShelf) -> Arms:
@@ -155,7 +168,7 @@ def _rows(context: Context) -> tuple[int, Any, Any]:
     return first, rows.tokens(np.arange(first, end)), rows.documents(np.arange(first, end))
 
 
-def _table(sums: Mapping[str, Float64[np.ndarray, "coders rows"]], rows: range) -> pa.Table:
+def _table(sums: _Sums, rows: range) -> pa.Table:
     """One record for each row and coder, coders of a row together."""
     coder_count = len(sums["token_count"])
     columns: dict[str, Any] = {

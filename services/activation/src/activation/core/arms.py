@@ -1,6 +1,6 @@
 """Passes in which a coder's reconstruction, zero or the mean stands in for a hookpoint, and their losses by row."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,10 @@ class _Batch:
     first_row: int
 
 
+_ByRow = tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]
+"""Totals of CE and KL."""
+
+
 class Arms:
     """Measures stand-ins, each against the same clean pass. Stand-ins at one hookpoint share its ablations."""
 
@@ -64,8 +68,9 @@ class Arms:
         documents: Int32[np.ndarray, "rows pos"],
         first_row: int,
         device: torch.device,
-    ) -> dict[str, Float64[np.ndarray, "stand_ins rows"]]:
-        """Returns the totals named in `activation.core.fidelity.SUMS`.
+    ) -> Generator[float, None, dict[str, Float64[np.ndarray, "stand_ins rows"]]]:
+        """Yields the share of the passes that is done, from time to time; returns the totals that
+        `activation.core.fidelity.SUMS` names.
 
         Counted positions (`documents` >= 0) are replaced; the others keep what the hookpoint gives. Raises
         UserTaskError when a value is not finite, and ValueError for a hookpoint that has no vector per token.
@@ -77,8 +82,10 @@ class Arms:
             "predicted_count": np.broadcast_to(np.bincount(batch.predicted_rows, minlength=len(tokens)), shape),
         }
         errors: list[Float64[np.ndarray, " rows"]] = []
-        losses = self._losses(batch, errors)
-        by_arm = dict(losses)
+        by_arm: dict[tuple[str, int], _ByRow] = {}
+        for arm, losses in self._losses(batch, errors):
+            by_arm[arm] = losses
+            yield len(by_arm) / (1 + 2 * len(self._replaced) + len(self._stand_ins))
         found["ce_original"] = np.broadcast_to(by_arm["original", 0][0], shape)
         for arm in ("coder", "zero", "mean"):
             places = [i if arm == "coder" else self._replaced.index(s.replaces) for i, s in enumerate(self._stand_ins)]
@@ -141,7 +148,7 @@ class Arms:
 
     def _losses(
         self, batch: _Batch, errors: list[Float64[np.ndarray, " rows"]]
-    ) -> Iterator[tuple[tuple[str, int], tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]]]:
+    ) -> Iterator[tuple[tuple[str, int], _ByRow]]:
         """Yields each arm's CE and KL by row."""
         held: list[tuple[str, int, Tensor]] = []
         for arm in self._passes(batch, errors):
@@ -153,7 +160,7 @@ class Arms:
 
     def _compared(
         self, batch: _Batch, held: Sequence[tuple[str, int, Float[Tensor, "n d_model"]]]
-    ) -> Iterator[tuple[tuple[str, int], tuple[Float64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]]]:
+    ) -> Iterator[tuple[tuple[str, int], _ByRow]]:
         if not held:
             return
         clean, row_count = batch.clean, len(batch.where)
