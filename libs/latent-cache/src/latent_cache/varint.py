@@ -12,13 +12,15 @@ def encode_varints(values: Int64[np.ndarray, " n"]) -> UInt8[np.ndarray, " bytes
     """Returns the bytes of values in [0, 2^63). Raises ValueError for a negative one."""
     if len(values) and int(values.min()) < 0:
         raise ValueError(f"{int(values.min())} is negative; expected integers from 0")
+    # Most latents have few entries and small gaps: what their longest integer does not need is not looked at.
+    most = max(1, -(-int(values.max(initial=0)).bit_length() // 7))
     lengths = np.ones(len(values), np.int64)
-    for i in range(1, _MOST_BYTES):
+    for i in range(1, most):
         lengths += values >= 1 << (7 * i)
     ends = np.cumsum(lengths)
     starts = ends - lengths
     data = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
-    for i in range(int(lengths.max()) if len(lengths) else 0):
+    for i in range(most):
         here = lengths > i
         byte = (values[here] >> (7 * i)) & _PAYLOAD
         data[starts[here] + i] = byte | np.where(lengths[here] > i + 1, _MORE, 0)
