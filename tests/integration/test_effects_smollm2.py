@@ -44,13 +44,13 @@ class Folders:
 
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, AnyKind]:
-    return {k.name: k for k in build(Config(tmp_path_factory.mktemp("cache"), 2, "cpu"), None)}
+    return {k.name: k for k in build(Config(tmp_path_factory.mktemp("cache"), 1, "cpu"), None)}
 
 
 @pytest.fixture(scope="module")
 def tokens(kinds: dict[str, AnyKind], tmp_path_factory: pytest.TempPathFactory) -> FolderArtifact:
     root = tmp_path_factory.mktemp("corpus")
-    for i in range(6):
+    for i in range(3):
         (root / f"{i}.txt").write_text(TEXT * (i + 2), encoding="utf-8")
     spec = TokensSpec.model_validate(
         {
@@ -91,7 +91,7 @@ def test_the_kl_targets_are_reached(kinds: dict[str, AnyKind], tokens: FolderArt
     kind = EffectsKind(Folders(tokens, coder), latents_kind._model, latents_kind._coder)
     ranks = [20, 60]
     asked = EffectsSpec.model_validate(
-        {"latents_id": latents.id, "selection": {"ranks": ranks}, "prompt_count": 4, "prompt_tokens": 16}
+        {"latents_id": latents.id, "selection": {"ranks": ranks}, "prompt_count": 2, "prompt_tokens": 16}
     )
     made = run_local(kind, asked, {"latents": latents}, tmp_path / "effects")
     rows = pq.read_table(made.download("effects.parquet")).to_pylist()
@@ -102,5 +102,5 @@ def test_the_kl_targets_are_reached(kinds: dict[str, AnyKind], tokens: FolderArt
     strengths = np.asarray([row["strength"] for row in rows]).reshape(2, 4)
     assert (np.diff(strengths, axis=1) > 0).all(), "more KL takes more strength"
     said = pq.read_table(made.download("continuations.parquet")).to_pylist()
-    assert len(said) == 2 * 4 * 5
+    assert len(said) == 2 * 2 * 5
     assert all(len(row["tokens"]) == 8 for row in said)
