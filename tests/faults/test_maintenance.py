@@ -124,5 +124,6 @@ def test_job_records_come_back_from_the_store_alone(cluster: Cluster, jobs: Jobs
         assert records[second.id].state.value == "SUCCEEDED"
         assert records[second.id].inputs == {"input.0": first.id}
         assert client.rebuild_jobs() == ((), count)
-        third = Jobs(cluster.channel("api"), "probe").submit({"text": "more", "task_count": 1, "input_ids": [second.id]})
+        again = Jobs(cluster.channel("api"), "probe")
+        third = again.submit({"text": "more", "task_count": 1, "input_ids": [second.id]})
         assert client.wait(third.id, 60).state.value == "SUCCEEDED"
