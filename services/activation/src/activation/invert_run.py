@@ -108,7 +108,7 @@ def _window_activations(blocks: _Blocks, kept: KeptWindows, ctx_len: int) -> Win
     """Joins what the blocks have: a window lies in one block only, and blocks are in the order of windows."""
     pieces = [window_activations(block, kept.windows, ctx_len) for block in blocks]
     return WindowActivations(
-        np.sum([p.counts for p in pieces], axis=0, dtype=np.int64) if pieces else np.zeros(0, np.int64),
+        np.sum(np.stack([np.zeros(len(kept.windows), np.int64), *(p.counts for p in pieces)]), axis=0),
         np.concatenate([np.empty(0, np.int32), *(p.offsets for p in pieces)]),
         np.concatenate([np.empty(0, np.float32), *(p.activations for p in pieces)]),
     )

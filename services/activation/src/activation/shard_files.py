@@ -29,7 +29,8 @@ class ShardFiles:
     """The files of one shard, written latent by latent."""
 
     def __init__(self, folder: Path, rows: TokenRows, window_length: int, dtype: ActivationDtype) -> None:
-        self._rows, self._length, self._dtype = rows, window_length, dtype
+        self._rows, self._length = rows, window_length
+        self._dtype: ActivationDtype = dtype
         self.ctx_len = rows.ctx_len
         self.entries_path, self.examples_path = folder / "entries", folder / "examples"
         self.tokens_path = folder / "tokens"
