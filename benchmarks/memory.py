@@ -78,6 +78,8 @@ def _coder(folder: Path, d_sae: int) -> None:
     folder.mkdir()
     torch.manual_seed(1)
     coder = TopKCoder(D_MODEL, d_sae, K)
+    with torch.no_grad():
+        coder.W_enc.copy_(torch.randn(d_sae, D_MODEL))
     save(coder, folder)
     statistics = {"d_model": D_MODEL, "d_sae": d_sae, "k": K, "hookpoint": "model.layers.1"}
     _commit(folder, "coder", statistics, {})
@@ -105,6 +107,8 @@ def run_stage(work: Path, stage: int) -> None:
             task = Task(stage, index, payload)
             context = Context("latents-own", task, inputs, earlier, own, None, Path(scratch))
             made += [_keep(work / "own", p, task) for p in kind.run(spec, context) if isinstance(p, Part)]
+    if stage == 0 and not sum(part.row_count for part in made):
+        raise RuntimeError("no latent fired; the benchmark would measure nothing")
     (work / "state.pickle").write_bytes(pickle.dumps((spec, {**earlier, stage: made})))
     print(_peak())
 
@@ -156,7 +160,7 @@ def measure(token_count: int, d_sae: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--work", type=Path, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--stage", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--tokens", type=int, nargs=2, default=(100_000, 1_000_000))

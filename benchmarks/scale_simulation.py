@@ -25,7 +25,7 @@ from dragoman.artifacts import Manifest, PartInfo
 from dragoman.bus import Bus, BusConfig
 from dragoman.folder import FolderArtifact, file_sha256
 from dragoman.jobs import JobRecord, JobState, StageRecord
-from dragoman.kinds import Context, Task
+from dragoman.kinds import Context, Part, Task
 from dragoman.ledger import Ledger
 from dragoman.manifests import MANIFEST_NAME, manifest_to_json
 from dragoman.records import job_to_bytes
@@ -85,7 +85,7 @@ def merge(work: Path, part_count: int) -> None:
     (work / "scratch").mkdir()
     task = Task(1, 0, {"rows": [[0, part_count * ROWS]]})
     for said in draw_run.draw(spec, Context("j", task, inputs, {0: encoded}, own, None, work / "scratch")):
-        if hasattr(said, "data"):
+        if isinstance(said, Part):
             (work / "own" / said.name).write_bytes(said.data or b"")
     drawn = _info(work / "own" / draw_run.DRAWN_NAME)
     own = FolderArtifact(work / "own", Manifest("latents-own", "latents", 2, {}, {}, [*encoded, drawn], {}))
@@ -153,7 +153,7 @@ def _with(record: JobRecord, index: int) -> JobRecord:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--work", type=Path, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--parts", type=int, nargs="+", default=[250, 500, 1000])
     options = parser.parse_args()
@@ -161,7 +161,7 @@ def main() -> None:
         merge(options.work, options.parts[0])
         return
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
-    from cluster import Cluster
+    from cluster import Cluster  # pyright: ignore[reportMissingImports]
 
     with tempfile.TemporaryDirectory() as folder:
         cluster = Cluster(Path(folder)).start_infrastructure()
