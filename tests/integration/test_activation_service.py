@@ -12,6 +12,7 @@ import pytest
 from dragoman.activation.v1 import activation_pb2 as pb
 from dragoman.activation.v1 import activation_pb2_grpc
 from dragoman.artifacts import Manifest
+from dragoman.client import Client
 from dragoman.ids import artifact_id
 from dragoman.kinds import Part
 from google.rpc import error_details_pb2, status_pb2
@@ -133,7 +134,7 @@ def test_fidelity_survives_its_workers_death(cluster: Cluster, tmp_path: Path) -
         )  # fmt: skip
         job = _stub(cluster).SubmitFidelity(pb.SubmitFidelityRequest(spec=spec), timeout=120).job
         if killed:
-            jobs.until_running(job.id)
+            jobs.until_done(job.id)
             cluster.restart("activation-work", away=0.2)
             assert jobs.get(job.id).state == RUNNING, "it ended before its worker died"
         done = jobs.wait(job.id, 120)
@@ -144,6 +145,53 @@ def test_fidelity_survives_its_workers_death(cluster: Cluster, tmp_path: Path) -
     assert disturbed.column("row").to_pylist() == quiet.column("row").to_pylist()
     for name in disturbed.column_names:
         np.testing.assert_allclose(disturbed.column(name), quiet.column(name), rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+def _latents(cluster: Cluster, folder: Path) -> str:
+    """Commits latents of a coder that fires on every token; returns their id."""
+    coder = _committed_coder(cluster, folder, "layers.2", {"weights": "trained"})
+    spec = pb.LatentsSpec(
+        tokens_id=_tokens(cluster).job.id,
+        model=pb.ModelRef(source="s3://dragoman/model"),
+        coder_id=coder,
+        window_length=8,
+        neighbours=3,
+    )
+    job = _stub(cluster).SubmitLatents(pb.SubmitLatentsRequest(spec=spec), timeout=120).job
+    done = Jobs(cluster.channel("activation-serve"), "latents").wait(job.id, 120)
+    assert done.state == SUCCEEDED, f"{done}\n{cluster.log('activation-work')[-3000:]}"
+    return done.id
+
+
+@pytest.mark.slow
+def test_effects_survive_their_workers_death(cluster: Cluster, tmp_path: Path) -> None:
+    jobs = Jobs(cluster.channel("activation-serve"), "effects")
+    latents = _latents(cluster, tmp_path / "coder")
+    assert cluster.store().artifact(latents).read("neighbours.parquet")
+    spec = pb.EffectsSpec(
+        latents_id=latents,
+        selection=pb.LatentChoice(count=8),
+        strengths=[0.5, 2.0],
+        prompt_count=8,
+        prompt_tokens=8,
+        new_tokens=2,
+        latents_per_task=1,
+    )
+    sums: list[dict[str, str]] = []
+    with Client({"activation": f"127.0.0.1:{cluster.ports['activation-serve']}"}) as client:
+        for killed in (True, False):
+            job = _stub(cluster).SubmitEffects(pb.SubmitEffectsRequest(spec=spec), timeout=120).job
+            if killed:
+                jobs.until_done(job.id)
+                cluster.restart("activation-work", away=0.2)
+                assert jobs.get(job.id).state == RUNNING, "it ended before its worker died"
+            done = jobs.wait(job.id, 120)
+            assert done.state == SUCCEEDED, f"{done}\n{cluster.log('activation-work')[-3000:]}"
+            artifact = cluster.store().artifact(done.id)
+            assert pq.read_table(BytesIO(artifact.read("effects.parquet"))).num_rows == 8 * 2
+            sums.append({part.name: part.sha256 for part in artifact.manifest.parts})
+            client.delete_artifact(done.id)
+    assert sums[0] == sums[1]
 
 
 @pytest.mark.slow

@@ -48,3 +48,11 @@ class Jobs:
             if event.type == job_pb2.EVENT_TYPE_PROGRESS:
                 return
         raise AssertionError(f"{job_id} ended before it reported progress: {self.get(job_id)}")
+
+    def until_done(self, job_id: str, tasks: int = 1) -> None:
+        """Returns when so many tasks of the job are done: for jobs that are too quick for progress."""
+        for event in self.events(job_id):
+            tasks -= event.type == job_pb2.EVENT_TYPE_TASK_DONE
+            if tasks <= 0:
+                return
+        raise AssertionError(f"{job_id} ended before so many tasks were done: {self.get(job_id)}")
