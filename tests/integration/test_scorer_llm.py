@@ -59,11 +59,13 @@ def test_scores_with_a_real_engine(running: Engine, tmp_path: Path, scorer: str)
     # The prefix is read once, not once a question.
     assert found["cached_tokens"] > 0.6 * found["prompt_tokens"]
     assert found["completion_tokens"] == len(examples)
+    asked = len(cache.objects)
+    assert asked > 0.9 * len(examples), "no answer is shared but of equal prompts"
     again = run_local(
         kind, spec(scorer, latents_per_task=2, null_count=2), laid.inputs, tmp_path / "again", order=reversed_order
     )
     assert [q.sha256 for q in again.manifest.parts] == [q.sha256 for q in made.manifest.parts]
-    assert len(cache.objects) == len(examples), "the second run was answered from the response cache"
+    assert len(cache.objects) == asked, "the second run was answered from the response cache"
 
 
 def test_unknown_model_is_refused_before_any_work(running: Engine, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def scalars(field: FieldDescriptor) -> st.SearchStrategy[Any]:
         FieldDescriptor.CPPTYPE_INT64: st.integers(-(2**63), 2**63 - 1),
         FieldDescriptor.CPPTYPE_DOUBLE: st.floats(allow_nan=False, allow_infinity=False),
         FieldDescriptor.CPPTYPE_STRING: st.text(),
+        FieldDescriptor.CPPTYPE_BOOL: st.booleans(),
     }[field.cpp_type]
 
 
