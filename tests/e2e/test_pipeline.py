@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -50,20 +51,44 @@ def test_no_document_is_shown_to_explainer_and_judge(world: World, pipeline: Pip
             assert not shown & judged
 
 
-def test_entries_are_the_coders_activations(world: World, pipeline: Pipeline, tmp_path: Path, client: Client) -> None:
+def test_entries_are_the_coders_activations(world: World, pipeline: Pipeline) -> None:
     """Decodes nothing by our own reader: straight from the documented layout."""
     from safetensors.numpy import load
 
     latents = world.store().artifact(pipeline.sides["trained"]["latents"])
     index = load(latents.read("index.safetensors"))
-    entries = np.concatenate([load(latents.read(n))["entries"] for n in latents.names() if n.startswith("entries")])
-    assert index["offsets"][-1] == len(entries) == latents.manifest.statistics["entry_count"]
-    assert (np.diff(index["offsets"]) == index["firing_count"]).all()
-    values = entries[:, 2].copy().view(np.float32)
-    assert (values > 0).all()
+    names = sorted(n for n in latents.names() if n.startswith("entries-"))
+    content = b"".join(latents.read(name)[128:] for name in names)
+    offsets, bytes_ = index["offsets"], index["entry_byte_offsets"]
+    assert offsets[-1] == latents.manifest.statistics["entry_count"]
+    assert bytes_[-1] == len(content)
+    assert (np.diff(offsets) == index["firing_count"]).all()
+    for latent in range(len(offsets) - 1):
+        places, values = _decoded(content[bytes_[latent] : bytes_[latent + 1]], int(np.diff(offsets)[latent]))
+        assert sorted(set(places)) == places
+        assert all(0 < value <= 1 for value in values), "relative to the latent's maximum"
+        assert not values or max(values) == 1
     token_count = latents.manifest.statistics["token_count"]
-    assert len(entries) <= 8 * token_count
-    assert len(entries) > 7 * token_count, "TopK with k = 8 fires close to 8 latents a token"
+    assert 7 * token_count < offsets[-1] <= 8 * token_count, "TopK with k = 8 fires close to 8 latents a token"
+
+
+def _decoded(data: bytes, count: int) -> tuple[list[int], list[float]]:
+    """One latent of a single block, byte by byte as docs/data-flow.md says."""
+    if not data:
+        assert count == 0
+        return [], []
+    gap_bytes, _ = struct.unpack_from("<II", data)
+    places, place, gap, shift = list[int](), 0, 0, 0
+    for byte in data[8 : 8 + gap_bytes]:
+        gap |= (byte & 127) << shift
+        shift += 7
+        if byte < 128:
+            place += gap
+            places.append(place)
+            gap = shift = 0
+    values = np.frombuffer(data, np.float16, offset=8 + gap_bytes).tolist()
+    assert len(places) == len(values) == count
+    return places, values
 
 
 def test_a_finished_artifact_is_a_cache_hit(world: World, client: Client, pipeline: Pipeline) -> None:
