@@ -73,7 +73,11 @@ def test_one_more_worker(stack: Stack) -> None:
     name = stack.add_worker("explainer")
     pid = stack.pid(name)
     assert pid is not None
-    assert Path(f"/proc/{pid}/cmdline").read_text().split("\0")[1:4] == ["-m", "explainer", "work"]
+    deadline = time.monotonic() + 10
+    while not (arguments := Path(f"/proc/{pid}/cmdline").read_text().split("\0")[1:4]):
+        assert time.monotonic() < deadline  # a process that was just forked has no command line yet
+        time.sleep(0.01)
+    assert arguments == ["-m", "explainer", "work"]
     time.sleep(3)
     assert stack.pid(name) == pid, "it runs on"
     stack.kill(name, signal.SIGTERM)
