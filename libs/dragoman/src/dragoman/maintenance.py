@@ -9,13 +9,12 @@ from datetime import datetime
 from dragoman.artifacts import Manifest
 from dragoman.errors import FailedPrecondition, NotFound
 from dragoman.garbage import ANSWERS, PREFIXES, Garbage, by_job, find_garbage, is_committed
-from dragoman.ids import kind_of
 from dragoman.jobindex import JobIndex
 from dragoman.jobs import JobRecord, JobState
 from dragoman.ledger import Ledger
 from dragoman.objects import Listed
 from dragoman.rpc.methods import SUBMITS
-from dragoman.store import Store, manifest_key
+from dragoman.store import Store, artifact_prefix, manifest_key
 
 _NAMED = 5
 
@@ -79,8 +78,7 @@ class Maintenance:
             job = await self._ledger.find(garbage.job_id)
             if job is not None and not job.state.terminal:
                 return  # retried meanwhile
-            prefix = f"artifacts/{kind_of(garbage.job_id)}/{garbage.job_id}/"
-            await asyncio.to_thread(self._store.objects.abort_uploads, prefix)
+            await asyncio.to_thread(self._store.objects.abort_uploads, artifact_prefix(garbage.job_id))
         # Receipts first: a task without one is done again, one whose parts are gone could not be.
         keys = sorted((item.key for item in garbage.objects), key=lambda key: not key.startswith("receipts/"))
         await asyncio.to_thread(self._store.objects.delete, keys)
@@ -108,16 +106,10 @@ class Maintenance:
     def _delete_objects(self, artifact_id: str) -> int:
         """Manifest first: from then on there is no artifact, whenever this is interrupted."""
         objects = self._store.objects
-        prefixes = (f"artifacts/{kind_of(artifact_id)}/{artifact_id}/", *(f"{p}{artifact_id}/" for p in PREFIXES[1:]))
         there = objects.size(manifest_key(artifact_id)) is not None
         objects.delete([manifest_key(artifact_id)])
-        count = int(there)
-        for prefix in prefixes:
-            objects.abort_uploads(prefix)
-            keys = [item.key for item in objects.list(prefix)]
-            objects.delete(keys)
-            count += len(keys)
-        return count
+        prefixes = (artifact_prefix(artifact_id), *(f"{prefix}{artifact_id}/" for prefix in PREFIXES[1:]))
+        return there + sum(self._store.delete_under(prefix) for prefix in prefixes)
 
     # -------------------------------------------------------------------- jobs
 

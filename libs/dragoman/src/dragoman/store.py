@@ -27,7 +27,7 @@ from dragoman.probe import probe
 from dragoman.s3 import S3, StoreConfig, StoreUnavailable
 from dragoman.stored_artifact import StoredArtifact
 
-__all__ = ["Store", "StoreConfig", "StoreUnavailable", "StoredArtifact", "manifest_key", "part_key"]
+__all__ = ["Store", "StoreConfig", "StoreUnavailable", "StoredArtifact", "artifact_prefix", "manifest_key", "part_key"]
 
 _LOG = logging.getLogger(__name__)
 _READERS = 8
@@ -99,7 +99,7 @@ class Store:
         return committed
 
     def _check_parts(self, manifest: Manifest) -> None:
-        stored = {listed.key: listed.size_bytes for listed in self.objects.list(_prefix(manifest.id))}
+        stored = {listed.key: listed.size_bytes for listed in self.objects.list(artifact_prefix(manifest.id))}
         for part in manifest.parts:
             if stored.get(part.key) != part.size_bytes:
                 raise DataLoss(
@@ -134,7 +134,7 @@ class Store:
         """
         manifest = manifest or self.manifest(artifact_id)
         kept = {manifest_key(artifact_id), *(part.key for part in manifest.parts)} if manifest else set[str]()
-        prefix = _prefix(artifact_id)
+        prefix = artifact_prefix(artifact_id)
         self.objects.abort_uploads(prefix)
         stray = [listed.key for listed in self.objects.list(prefix) if listed.key not in kept]
         self.objects.delete(stray)
@@ -169,7 +169,7 @@ class Store:
 
     def delete_checkpoints(self, job_id: str) -> None:
         """Removes every checkpoint of a job."""
-        self._delete_under(f"checkpoints/{job_id}/")
+        self.delete_under(f"checkpoints/{job_id}/")
 
     # --------------------------------------------------------------- receipts
 
@@ -204,27 +204,31 @@ class Store:
 
     def delete_receipts(self, job_id: str) -> None:
         """Removes every receipt of a job."""
-        self._delete_under(f"receipts/{job_id}/")
+        self.delete_under(f"receipts/{job_id}/")
         for key in [key for key in list(self._receipts) if key.startswith(f"receipts/{job_id}/")]:
             self._receipts.pop(key, None)
 
-    def _delete_under(self, prefix: str) -> None:
+    def delete_under(self, prefix: str) -> int:
+        """Removes every object and unfinished upload under a prefix; returns how many objects."""
         self.objects.abort_uploads(prefix)
-        self.objects.delete([listed.key for listed in self.objects.list(prefix)])
+        keys = [listed.key for listed in self.objects.list(prefix)]
+        self.objects.delete(keys)
+        return len(keys)
 
 
 def part_key(artifact_id: str, name: str, sha256: str) -> str:
     """Returns a part's object key: `artifacts/<kind>/<id>/<stem>-<sha16>.<ext>`."""
     path = PurePosixPath(name)
-    return f"{_prefix(artifact_id)}{path.with_name(f'{path.stem}-{sha256[:16]}{path.suffix}')}"
+    return f"{artifact_prefix(artifact_id)}{path.with_name(f'{path.stem}-{sha256[:16]}{path.suffix}')}"
 
 
 def manifest_key(artifact_id: str) -> str:
     """Returns the object key of an artifact's manifest."""
-    return f"{_prefix(artifact_id)}{MANIFEST_NAME}"
+    return f"{artifact_prefix(artifact_id)}{MANIFEST_NAME}"
 
 
-def _prefix(artifact_id: str) -> str:
+def artifact_prefix(artifact_id: str) -> str:
+    """Returns what the keys of all objects of an artifact begin with."""
     return f"artifacts/{kind_of(artifact_id)}/{artifact_id}/"
 
 

@@ -19,17 +19,12 @@ def definition() -> ServiceDefinition:
         add_servicers=add_servicers,
         service_names=(SERVICE_NAME,),
         capabilities=_capabilities,
-        checks={"language model": _engine_trouble},
+        checks={"language model": lambda: Config.from_env(os.environ).engine.trouble()},
     )
 
 
 def _capabilities() -> Sequence[Capability]:
     return [Capability("judge", *Config.from_env(os.environ).engine.served())]
-
-
-def _engine_trouble() -> str:
-    available, detail = Config.from_env(os.environ).engine.served()
-    return "" if available else detail
 
 
 if __name__ == "__main__":

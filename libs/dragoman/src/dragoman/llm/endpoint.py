@@ -87,6 +87,11 @@ class Endpoint:
         except DragomanError as error:
             return False, error.message
 
+    def trouble(self) -> str:
+        """Returns why the engine cannot be used now, empty when it can."""
+        available, detail = self.served()
+        return "" if available else detail
+
 
 def settled(
     client: LLMClient, prompts: Sequence[Prompt], sampling: Sampling
