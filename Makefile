@@ -25,10 +25,10 @@ demo: setup  ## real text and a real model to a scorecard, on this machine
 up: setup  ## start the whole stack on this machine; Ctrl-C stops it
 	$(BIN)/dragoman up
 
-# Files side by side, but those that kill processes and measure seconds one after the other.
+# Two at a time: first file beside file, then the end-to-end tests beside those that kill processes and measure seconds.
 test: setup  ## all tests, against real servers
 	$(PYTEST) tests/unit tests/integration tests/deploy -n 2 --dist loadfile
-	$(PYTEST) tests/e2e tests/faults
+	$(PYTEST) tests/e2e tests/faults -n 2 --dist loadgroup
 
 faults: setup  ## the fault tests alone, with their output
 	$(PYTEST) tests/faults -v -s

@@ -9,6 +9,12 @@ from dragoman.stack import Ports, Stack
 from dragoman.store import Store, StoreConfig
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side (`--dist loadgroup`) each folder's tests stay on one worker, which has one stack for all of them."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+
+
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """NATS and the object store of the laptop stack, without services. Nobody may kill these: see `own_servers`."""
