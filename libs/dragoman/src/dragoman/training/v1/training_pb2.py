@@ -26,31 +26,49 @@ from dragoman.activation.v1 import activation_pb2 as dragoman_dot_activation_dot
 from dragoman.job.v1 import job_pb2 as dragoman_dot_job_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#dragoman/training/v1/training.proto\x12\x14\x64ragoman.training.v1\x1a\'dragoman/activation/v1/activation.proto\x1a\x19\x64ragoman/job/v1/job.proto\"\xe9\x01\n\rImportedCoder\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x15\n\x08revision\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x31\n\x06layout\x18\x03 \x01(\x0e\x32!.dragoman.training.v1.CoderLayout\x12/\n\x05model\x18\x04 \x01(\x0b\x32 .dragoman.activation.v1.ModelRef\x12\x11\n\thookpoint\x18\x05 \x01(\t\x12\x18\n\x10output_hookpoint\x18\x06 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x07 \x01(\tB\x0b\n\t_revision\"\xf9\x04\n\tCoderSpec\x12\x16\n\x0e\x61\x63tivations_id\x18\x01 \x01(\t\x12\x11\n\thookpoint\x18\x02 \x01(\t\x12\x38\n\x0c\x61rchitecture\x18\x03 \x01(\x0e\x32\".dragoman.training.v1.Architecture\x12\x12\n\x05\x64_sae\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x1d\n\x10\x65xpansion_factor\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x01k\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12\x1a\n\rlearning_rate\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12\x19\n\x0c\x62\x61tch_tokens\x18\x08 \x01(\x05H\x04\x88\x01\x01\x12\x13\n\x06\x65pochs\x18\t \x01(\x01H\x05\x88\x01\x01\x12\x19\n\x0cwarmup_steps\x18\n \x01(\x05H\x06\x88\x01\x01\x12\x1b\n\x0e\x64\x65\x63\x61y_fraction\x18\x0b \x01(\x01H\x07\x88\x01\x01\x12\x17\n\nauxk_alpha\x18\x0c \x01(\x01H\x08\x88\x01\x01\x12\x18\n\x0b\x64\x65\x61\x64_tokens\x18\r \x01(\x03H\t\x88\x01\x01\x12\x0c\n\x04seed\x18\x0e \x01(\x03\x12\x1d\n\x10\x63heckpoint_steps\x18\x0f \x01(\x05H\n\x88\x01\x01\x12\x35\n\x08imported\x18\x10 \x01(\x0b\x32#.dragoman.training.v1.ImportedCoderB\x08\n\x06_d_saeB\x13\n\x11_expansion_factorB\x04\n\x02_kB\x10\n\x0e_learning_rateB\x0f\n\r_batch_tokensB\t\n\x07_epochsB\x0f\n\r_warmup_stepsB\x11\n\x0f_decay_fractionB\r\n\x0b_auxk_alphaB\x0e\n\x0c_dead_tokensB\x13\n\x11_checkpoint_steps\"f\n\x0e\x45valuationSpec\x12\x10\n\x08\x63oder_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x63tivations_id\x18\x02 \x01(\t\x12\x19\n\x0c\x62\x61tch_tokens\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x0f\n\r_batch_tokens\"W\n\x12SubmitCoderRequest\x12-\n\x04spec\x18\x01 \x01(\x0b\x32\x1f.dragoman.training.v1.CoderSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"I\n\x13SubmitCoderResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"a\n\x17SubmitEvaluationRequest\x12\x32\n\x04spec\x18\x01 \x01(\x0b\x32$.dragoman.training.v1.EvaluationSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"N\n\x18SubmitEvaluationResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08*C\n\x0c\x41rchitecture\x12\x1c\n\x18\x41RCHITECTURE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41RCHITECTURE_TOPK\x10\x01*w\n\x0b\x43oderLayout\x12\x1c\n\x18\x43ODER_LAYOUT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43ODER_LAYOUT_AUTO\x10\x01\x12\x19\n\x15\x43ODER_LAYOUT_SPARSIFY\x10\x02\x12\x18\n\x14\x43ODER_LAYOUT_SAELENS\x10\x03\x32\xe8\x01\n\x0fTrainingService\x12\x62\n\x0bSubmitCoder\x12(.dragoman.training.v1.SubmitCoderRequest\x1a).dragoman.training.v1.SubmitCoderResponse\x12q\n\x10SubmitEvaluation\x12-.dragoman.training.v1.SubmitEvaluationRequest\x1a..dragoman.training.v1.SubmitEvaluationResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#dragoman/training/v1/training.proto\x12\x14\x64ragoman.training.v1\x1a\'dragoman/activation/v1/activation.proto\x1a\x19\x64ragoman/job/v1/job.proto\"\xe9\x01\n\rImportedCoder\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x15\n\x08revision\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x31\n\x06layout\x18\x03 \x01(\x0e\x32!.dragoman.training.v1.CoderLayout\x12/\n\x05model\x18\x04 \x01(\x0b\x32 .dragoman.activation.v1.ModelRef\x12\x11\n\thookpoint\x18\x05 \x01(\t\x12\x18\n\x10output_hookpoint\x18\x06 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x07 \x01(\tB\x0b\n\t_revision\"\x88\x0b\n\tCoderSpec\x12\x16\n\x0e\x61\x63tivations_id\x18\x01 \x01(\t\x12\x11\n\thookpoint\x18\x02 \x01(\t\x12\x38\n\x0c\x61rchitecture\x18\x03 \x01(\x0e\x32\".dragoman.training.v1.Architecture\x12\x12\n\x05\x64_sae\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x1d\n\x10\x65xpansion_factor\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0e\n\x01k\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12\x1a\n\rlearning_rate\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12\x19\n\x0c\x62\x61tch_tokens\x18\x08 \x01(\x05H\x04\x88\x01\x01\x12\x13\n\x06\x65pochs\x18\t \x01(\x01H\x05\x88\x01\x01\x12\x19\n\x0cwarmup_steps\x18\n \x01(\x05H\x06\x88\x01\x01\x12\x1b\n\x0e\x64\x65\x63\x61y_fraction\x18\x0b \x01(\x01H\x07\x88\x01\x01\x12\x17\n\nauxk_alpha\x18\x0c \x01(\x01H\x08\x88\x01\x01\x12\x18\n\x0b\x64\x65\x61\x64_tokens\x18\r \x01(\x03H\t\x88\x01\x01\x12\x0c\n\x04seed\x18\x0e \x01(\x03\x12\x1d\n\x10\x63heckpoint_steps\x18\x0f \x01(\x05H\n\x88\x01\x01\x12\x35\n\x08imported\x18\x10 \x01(\x0b\x32#.dragoman.training.v1.ImportedCoder\x12\x18\n\x10output_hookpoint\x18\x11 \x01(\t\x12\x0c\n\x04skip\x18\x12 \x01(\x08\x12\x16\n\ttarget_l0\x18\x13 \x01(\x01H\x0b\x88\x01\x01\x12\x1b\n\x0el1_coefficient\x18\x14 \x01(\x01H\x0c\x88\x01\x01\x12\x1b\n\x0el0_coefficient\x18\x15 \x01(\x01H\r\x88\x01\x01\x12\x1f\n\x12jumprelu_bandwidth\x18\x16 \x01(\x01H\x0e\x88\x01\x01\x12\x12\n\nmulti_topk\x18\x17 \x01(\x08\x12\x0e\n\x06widths\x18\x18 \x03(\x05\x12\x32\n\toptimiser\x18\x19 \x01(\x0e\x32\x1f.dragoman.training.v1.Optimiser\x12\x12\n\x05\x62\x65ta1\x18\x1a \x01(\x01H\x0f\x88\x01\x01\x12\x12\n\x05\x62\x65ta2\x18\x1b \x01(\x01H\x10\x88\x01\x01\x12\x1a\n\rmax_grad_norm\x18\x1c \x01(\x01H\x11\x88\x01\x01\x12\x37\n\x0c\x64\x65\x63oder_norm\x18\x1d \x01(\x0e\x32!.dragoman.training.v1.DecoderNorm\x12\x17\n\ntied_start\x18\x1e \x01(\x08H\x12\x88\x01\x01\x12\x33\n\nbias_start\x18\x1f \x01(\x0e\x32\x1f.dragoman.training.v1.BiasStart\x12\x45\n\x13input_normalisation\x18  \x01(\x0e\x32(.dragoman.training.v1.InputNormalisation\x12\x1c\n\x0fresample_tokens\x18! \x01(\x03H\x13\x88\x01\x01\x12\x16\n\tema_decay\x18\" \x01(\x01H\x14\x88\x01\x01\x12\x30\n\x08\x61utocast\x18# \x01(\x0e\x32\x1e.dragoman.training.v1.AutocastB\x08\n\x06_d_saeB\x13\n\x11_expansion_factorB\x04\n\x02_kB\x10\n\x0e_learning_rateB\x0f\n\r_batch_tokensB\t\n\x07_epochsB\x0f\n\r_warmup_stepsB\x11\n\x0f_decay_fractionB\r\n\x0b_auxk_alphaB\x0e\n\x0c_dead_tokensB\x13\n\x11_checkpoint_stepsB\x0c\n\n_target_l0B\x11\n\x0f_l1_coefficientB\x11\n\x0f_l0_coefficientB\x15\n\x13_jumprelu_bandwidthB\x08\n\x06_beta1B\x08\n\x06_beta2B\x10\n\x0e_max_grad_normB\r\n\x0b_tied_startB\x12\n\x10_resample_tokensB\x0c\n\n_ema_decay\"\xbc\x01\n\tSweepSpec\x12-\n\x04\x62\x61se\x18\x01 \x01(\x0b\x32\x1f.dragoman.training.v1.CoderSpec\x12\x39\n\rarchitectures\x18\x02 \x03(\x0e\x32\".dragoman.training.v1.Architecture\x12\n\n\x02ks\x18\x03 \x03(\x05\x12\x12\n\nhookpoints\x18\x04 \x03(\t\x12\x16\n\x0elearning_rates\x18\x05 \x03(\x01\x12\r\n\x05seeds\x18\x06 \x03(\x03\"f\n\x0e\x45valuationSpec\x12\x10\n\x08\x63oder_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x63tivations_id\x18\x02 \x01(\t\x12\x19\n\x0c\x62\x61tch_tokens\x18\x03 \x01(\x05H\x00\x88\x01\x01\x42\x0f\n\r_batch_tokens\"W\n\x12SubmitCoderRequest\x12-\n\x04spec\x18\x01 \x01(\x0b\x32\x1f.dragoman.training.v1.CoderSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"I\n\x13SubmitCoderResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"W\n\x12SubmitSweepRequest\x12-\n\x04spec\x18\x01 \x01(\x0b\x32\x1f.dragoman.training.v1.SweepSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"O\n\nSweepCoder\x12\r\n\x05label\x18\x01 \x01(\t\x12!\n\x03job\x18\x02 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x03 \x01(\x08\"G\n\x13SubmitSweepResponse\x12\x30\n\x06\x63oders\x18\x01 \x03(\x0b\x32 .dragoman.training.v1.SweepCoder\"a\n\x17SubmitEvaluationRequest\x12\x32\n\x04spec\x18\x01 \x01(\x0b\x32$.dragoman.training.v1.EvaluationSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"N\n\x18SubmitEvaluationResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08*\x8c\x02\n\x0c\x41rchitecture\x12\x1c\n\x18\x41RCHITECTURE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41RCHITECTURE_TOPK\x10\x01\x12\x15\n\x11\x41RCHITECTURE_RELU\x10\x02\x12\x19\n\x15\x41RCHITECTURE_JUMPRELU\x10\x03\x12\x16\n\x12\x41RCHITECTURE_GATED\x10\x04\x12\x1b\n\x17\x41RCHITECTURE_BATCH_TOPK\x10\x05\x12&\n\"ARCHITECTURE_MATRYOSHKA_BATCH_TOPK\x10\x06\x12\x1f\n\x1b\x41RCHITECTURE_FROZEN_DECODER\x10\x07\x12\x17\n\x13\x41RCHITECTURE_RANDOM\x10\x08*\x81\x01\n\tOptimiser\x12\x19\n\x15OPTIMISER_UNSPECIFIED\x10\x00\x12\x12\n\x0eOPTIMISER_ADAM\x10\x01\x12\x14\n\x10OPTIMISER_SIGNUM\x10\x02\x12\x12\n\x0eOPTIMISER_MUON\x10\x03\x12\x1b\n\x17OPTIMISER_SCHEDULE_FREE\x10\x04*Y\n\x0b\x44\x65\x63oderNorm\x12\x1c\n\x18\x44\x45\x43ODER_NORM_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44\x45\x43ODER_NORM_UNIT\x10\x01\x12\x15\n\x11\x44\x45\x43ODER_NORM_FREE\x10\x02*r\n\tBiasStart\x12\x1a\n\x16\x42IAS_START_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42IAS_START_MEAN\x10\x01\x12\x1f\n\x1b\x42IAS_START_GEOMETRIC_MEDIAN\x10\x02\x12\x13\n\x0f\x42IAS_START_ZERO\x10\x03*z\n\x12InputNormalisation\x12#\n\x1fINPUT_NORMALISATION_UNSPECIFIED\x10\x00\x12\x1c\n\x18INPUT_NORMALISATION_NONE\x10\x01\x12!\n\x1dINPUT_NORMALISATION_MEAN_NORM\x10\x02*N\n\x08\x41utocast\x12\x18\n\x14\x41UTOCAST_UNSPECIFIED\x10\x00\x12\x11\n\rAUTOCAST_NONE\x10\x01\x12\x15\n\x11\x41UTOCAST_BFLOAT16\x10\x02*w\n\x0b\x43oderLayout\x12\x1c\n\x18\x43ODER_LAYOUT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43ODER_LAYOUT_AUTO\x10\x01\x12\x19\n\x15\x43ODER_LAYOUT_SPARSIFY\x10\x02\x12\x18\n\x14\x43ODER_LAYOUT_SAELENS\x10\x03\x32\xcc\x02\n\x0fTrainingService\x12\x62\n\x0bSubmitCoder\x12(.dragoman.training.v1.SubmitCoderRequest\x1a).dragoman.training.v1.SubmitCoderResponse\x12\x62\n\x0bSubmitSweep\x12(.dragoman.training.v1.SubmitSweepRequest\x1a).dragoman.training.v1.SubmitSweepResponse\x12q\n\x10SubmitEvaluation\x12-.dragoman.training.v1.SubmitEvaluationRequest\x1a..dragoman.training.v1.SubmitEvaluationResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dragoman.training.v1.training_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ARCHITECTURE']._serialized_start=1448
-  _globals['_ARCHITECTURE']._serialized_end=1515
-  _globals['_CODERLAYOUT']._serialized_start=1517
-  _globals['_CODERLAYOUT']._serialized_end=1636
+  _globals['_ARCHITECTURE']._serialized_start=2666
+  _globals['_ARCHITECTURE']._serialized_end=2934
+  _globals['_OPTIMISER']._serialized_start=2937
+  _globals['_OPTIMISER']._serialized_end=3066
+  _globals['_DECODERNORM']._serialized_start=3068
+  _globals['_DECODERNORM']._serialized_end=3157
+  _globals['_BIASSTART']._serialized_start=3159
+  _globals['_BIASSTART']._serialized_end=3273
+  _globals['_INPUTNORMALISATION']._serialized_start=3275
+  _globals['_INPUTNORMALISATION']._serialized_end=3397
+  _globals['_AUTOCAST']._serialized_start=3399
+  _globals['_AUTOCAST']._serialized_end=3477
+  _globals['_CODERLAYOUT']._serialized_start=3479
+  _globals['_CODERLAYOUT']._serialized_end=3598
   _globals['_IMPORTEDCODER']._serialized_start=130
   _globals['_IMPORTEDCODER']._serialized_end=363
   _globals['_CODERSPEC']._serialized_start=366
-  _globals['_CODERSPEC']._serialized_end=999
-  _globals['_EVALUATIONSPEC']._serialized_start=1001
-  _globals['_EVALUATIONSPEC']._serialized_end=1103
-  _globals['_SUBMITCODERREQUEST']._serialized_start=1105
-  _globals['_SUBMITCODERREQUEST']._serialized_end=1192
-  _globals['_SUBMITCODERRESPONSE']._serialized_start=1194
-  _globals['_SUBMITCODERRESPONSE']._serialized_end=1267
-  _globals['_SUBMITEVALUATIONREQUEST']._serialized_start=1269
-  _globals['_SUBMITEVALUATIONREQUEST']._serialized_end=1366
-  _globals['_SUBMITEVALUATIONRESPONSE']._serialized_start=1368
-  _globals['_SUBMITEVALUATIONRESPONSE']._serialized_end=1446
-  _globals['_TRAININGSERVICE']._serialized_start=1639
-  _globals['_TRAININGSERVICE']._serialized_end=1871
+  _globals['_CODERSPEC']._serialized_end=1782
+  _globals['_SWEEPSPEC']._serialized_start=1785
+  _globals['_SWEEPSPEC']._serialized_end=1973
+  _globals['_EVALUATIONSPEC']._serialized_start=1975
+  _globals['_EVALUATIONSPEC']._serialized_end=2077
+  _globals['_SUBMITCODERREQUEST']._serialized_start=2079
+  _globals['_SUBMITCODERREQUEST']._serialized_end=2166
+  _globals['_SUBMITCODERRESPONSE']._serialized_start=2168
+  _globals['_SUBMITCODERRESPONSE']._serialized_end=2241
+  _globals['_SUBMITSWEEPREQUEST']._serialized_start=2243
+  _globals['_SUBMITSWEEPREQUEST']._serialized_end=2330
+  _globals['_SWEEPCODER']._serialized_start=2332
+  _globals['_SWEEPCODER']._serialized_end=2411
+  _globals['_SUBMITSWEEPRESPONSE']._serialized_start=2413
+  _globals['_SUBMITSWEEPRESPONSE']._serialized_end=2484
+  _globals['_SUBMITEVALUATIONREQUEST']._serialized_start=2486
+  _globals['_SUBMITEVALUATIONREQUEST']._serialized_end=2583
+  _globals['_SUBMITEVALUATIONRESPONSE']._serialized_start=2585
+  _globals['_SUBMITEVALUATIONRESPONSE']._serialized_end=2663
+  _globals['_TRAININGSERVICE']._serialized_start=3601
+  _globals['_TRAININGSERVICE']._serialized_end=3933
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,11 @@ class TrainingServiceStub:
                 request_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCoderRequest.SerializeToString,
                 response_deserializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCoderResponse.FromString,
                 _registered_method=True)
+        self.SubmitSweep = channel.unary_unary(
+                '/dragoman.training.v1.TrainingService/SubmitSweep',
+                request_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitSweepRequest.SerializeToString,
+                response_deserializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitSweepResponse.FromString,
+                _registered_method=True)
         self.SubmitEvaluation = channel.unary_unary(
                 '/dragoman.training.v1.TrainingService/SubmitEvaluation',
                 request_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitEvaluationRequest.SerializeToString,
@@ -57,6 +62,13 @@ class TrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitSweep(self, request, context):
+        """Many coders at once. All combinations are checked before the first one is submitted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SubmitEvaluation(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -70,6 +82,11 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.SubmitCoder,
                     request_deserializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCoderRequest.FromString,
                     response_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCoderResponse.SerializeToString,
+            ),
+            'SubmitSweep': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitSweep,
+                    request_deserializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitSweepRequest.FromString,
+                    response_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitSweepResponse.SerializeToString,
             ),
             'SubmitEvaluation': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitEvaluation,
@@ -105,6 +122,33 @@ class TrainingService:
             '/dragoman.training.v1.TrainingService/SubmitCoder',
             dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCoderRequest.SerializeToString,
             dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCoderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitSweep(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dragoman.training.v1.TrainingService/SubmitSweep',
+            dragoman_dot_training_dot_v1_dot_training__pb2.SubmitSweepRequest.SerializeToString,
+            dragoman_dot_training_dot_v1_dot_training__pb2.SubmitSweepResponse.FromString,
             options,
             channel_credentials,
             insecure,
