@@ -2,13 +2,15 @@
 
 from sparse_coders.batch_topk_coder import BatchTopKCoder, MatryoshkaCoder
 from sparse_coders.coder_files import CONFIG_FILE
-from sparse_coders.errors import InvalidShape, MalformedCoder, UnsupportedCoder
-from sparse_coders.form import ARCHITECTURES
+from sparse_coders.coder_trainer import CoderTrainer
+from sparse_coders.errors import InvalidOption, InvalidShape, MalformedCoder, UnsupportedCoder
+from sparse_coders.form import ARCHITECTURES, Form
 from sparse_coders.gated_coder import GatedCoder
 from sparse_coders.gradients import Backward, Gradients, Losses, gradients
 from sparse_coders.initial import initial_coder, normalise_decoder
 from sparse_coders.jumprelu_coder import JumpReLUCoder
 from sparse_coders.layouts import load
+from sparse_coders.options import TrainerOptions
 from sparse_coders.relu_coder import ReLUCoder
 from sparse_coders.saelens_layout import load_saelens, save_saelens
 from sparse_coders.sparse_coder import Encoded, SparseCoder
@@ -16,6 +18,7 @@ from sparse_coders.sparsify_layout import WEIGHTS_FILE, config_of, save
 from sparse_coders.threshold_coder import ThresholdCoder
 from sparse_coders.topk_coder import TopKCoder
 from sparse_coders.trainer import StepReport, TopKTrainer
+from sparse_coders.trainers import trainer_of
 
 __all__ = [
     "ARCHITECTURES",
@@ -23,9 +26,12 @@ __all__ = [
     "WEIGHTS_FILE",
     "Backward",
     "BatchTopKCoder",
+    "CoderTrainer",
     "Encoded",
+    "Form",
     "GatedCoder",
     "Gradients",
+    "InvalidOption",
     "InvalidShape",
     "JumpReLUCoder",
     "Losses",
@@ -37,6 +43,7 @@ __all__ = [
     "ThresholdCoder",
     "TopKCoder",
     "TopKTrainer",
+    "TrainerOptions",
     "UnsupportedCoder",
     "config_of",
     "gradients",
@@ -46,4 +53,5 @@ __all__ = [
     "normalise_decoder",
     "save",
     "save_saelens",
+    "trainer_of",
 ]

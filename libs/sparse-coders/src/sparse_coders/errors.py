@@ -19,3 +19,9 @@ class InvalidShape(UserTaskError):
     """Sizes that cannot make a coder, or activations of another width than the coder's."""
 
     reason = "INVALID_SHAPE"
+
+
+class InvalidOption(UserTaskError):
+    """An option of training that is out of its range or that does not fit the coder."""
+
+    reason = "INVALID_OPTION"
