@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from dragoman.errors import FailedPrecondition, FailureClass
 from dragoman.ids import Json
+from dragoman.task_set import TaskSet
 
 
 class JobState(StrEnum):
@@ -70,11 +71,11 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True)
 class StageRecord:
-    """A planned stage: its name, the payload of each task, and which tasks are done."""
+    """A planned stage: its name, how many tasks it has, and which of them are done."""
 
     name: str
     task_count: int
-    done: frozenset[int] = frozenset()
+    done: TaskSet = field(default_factory=TaskSet)
 
     @property
     def complete(self) -> bool:

@@ -22,11 +22,15 @@ from dragoman.kinds import AnyKind, Stage
 from dragoman.ledger import Ledger
 from dragoman.records import RECEIPT, Receipt
 from dragoman.store import Store
+from dragoman.task_set import TaskSet
 
 _LOG = logging.getLogger(__name__)
 
 MAX_TASKS = 10_000
 """Tasks in a stage; a plan with more is refused."""
+
+_IN_FLIGHT = 100
+"""Tasks that are being queued at a time: one after another, each would wait for the server's disk."""
 
 
 class Planner:
@@ -87,7 +91,7 @@ class Planner:
             return
         done = await self.committer.receipts(record.id)
         planned = tuple(
-            StageRecord(s.name, len(s.tasks), frozenset(i for i in range(len(s.tasks)) if f"{n}-{i}" in done))
+            StageRecord(s.name, len(s.tasks), TaskSet.of(i for i in range(len(s.tasks)) if f"{n}-{i}" in done))
             for n, s in enumerate(stages)
         )
 
@@ -111,12 +115,15 @@ class Planner:
         return self._bus.subject("tasks", record.service, record.kind, record.id, str(stage), str(index))
 
     async def _publish_stage(self, record: JobRecord, stages: Sequence[Stage]) -> None:
+        """Queues the tasks that are not done, in order, many on their way to the server at a time."""
         stage, tasks = record.stages[record.stage_index], stages[record.stage_index].tasks
-        for index, payload in enumerate(tasks):
-            if index not in stage.done:
-                body = {"job_id": record.id, "stage": record.stage_index, "index": index, "payload": dict(payload)}
-                subject = self.task_subject(record, record.stage_index, index)
-                await self._bus.enqueue(subject, json.dumps(body).encode())
+        left = [index for index in range(len(tasks)) if index not in stage.done]
+        for at in range(0, len(left), _IN_FLIGHT):
+            await asyncio.gather(*(self._publish(record, index, tasks[index]) for index in left[at : at + _IN_FLIGHT]))
+
+    async def _publish(self, record: JobRecord, index: int, payload: Mapping[str, Json]) -> None:
+        body = {"job_id": record.id, "stage": record.stage_index, "index": index, "payload": dict(payload)}
+        await self._bus.enqueue(self.task_subject(record, record.stage_index, index), json.dumps(body).encode())
 
     async def advance(self, job_id: str) -> None:
         """Goes on to the next stage, or commits the artifact, when the current stage is complete."""
@@ -176,13 +183,14 @@ class Planner:
             if r.state.terminal or r.state is JobState.CANCELLING or stage >= len(r.stages):
                 return None
             stages = list(r.stages)
-            stages[stage] = replace(stages[stage], done=stages[stage].done | {index})
+            stages[stage] = replace(stages[stage], done=stages[stage].done.add(index))
             return replace(r, stages=tuple(stages))
 
         changed = await self._ledger.change(record.id, step)
         if not changed.state.terminal:
             await self._ledger.announce(changed, EventType.TASK_DONE, task_id=receipt.task_id, once=receipt.task_id)
-        await self.advance(record.id)
+        if changed.stages and changed.stages[changed.stage_index].complete:
+            await self.advance(record.id)
 
     # ------------------------------------------------------------------ repair
 
