@@ -26,3 +26,23 @@ def coder_response(job: JobRecord, created: bool) -> training_pb2.SubmitCoderRes
 def evaluation_response(job: JobRecord, created: bool) -> training_pb2.SubmitEvaluationResponse:
     """Returns the answer to SubmitEvaluation."""
     return training_pb2.SubmitEvaluationResponse(job=job_message(job), created=created)
+
+
+def overlap_spec(request: training_pb2.SubmitOverlapRequest) -> Mapping[str, Json]:
+    """Returns what was given of an overlap spec."""
+    return spec_dict(request.spec)
+
+
+def overlap_response(job: JobRecord, created: bool) -> training_pb2.SubmitOverlapResponse:
+    """Returns the answer to SubmitOverlap."""
+    return training_pb2.SubmitOverlapResponse(job=job_message(job), created=created)
+
+
+def export_spec(request: training_pb2.SubmitExportRequest) -> Mapping[str, Json]:
+    """Returns what was given of an export spec."""
+    return spec_dict(request.spec)
+
+
+def export_response(job: JobRecord, created: bool) -> training_pb2.SubmitExportResponse:
+    """Returns the answer to SubmitExport."""
+    return training_pb2.SubmitExportResponse(job=job_message(job), created=created)

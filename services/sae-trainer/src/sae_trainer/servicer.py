@@ -30,6 +30,18 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         job, created = await self._desk.submit("evaluation", convert.evaluation_spec(request), request.request_id)
         return convert.evaluation_response(job, created)
 
+    async def SubmitOverlap(
+        self, request: training_pb2.SubmitOverlapRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> training_pb2.SubmitOverlapResponse:
+        job, created = await self._desk.submit("overlap", convert.overlap_spec(request), request.request_id)
+        return convert.overlap_response(job, created)
+
+    async def SubmitExport(
+        self, request: training_pb2.SubmitExportRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> training_pb2.SubmitExportResponse:
+        job, created = await self._desk.submit("export", convert.export_spec(request), request.request_id)
+        return convert.export_response(job, created)
+
 
 def add_servicers(server: grpc.aio.Server, desk: Desk) -> None:
     """Registers this service's RPCs."""

@@ -104,6 +104,8 @@ SUBMITS: Mapping[str, Submit] = {
         ("fidelity", "activation", activation_pb2),
         ("coder", "sae-trainer", training_pb2),
         ("evaluation", "sae-trainer", training_pb2),
+        ("overlap", "sae-trainer", training_pb2),
+        ("export", "sae-trainer", training_pb2),
         ("explanations", "explainer", explanation_pb2),
         ("scores", "scorer", scoring_pb2),
         ("scorecard", "scorer", scoring_pb2),

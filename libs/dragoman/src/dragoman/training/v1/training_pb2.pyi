@@ -201,14 +201,40 @@ class SweepSpec(_message.Message):
     def __init__(self, base: _Optional[_Union[CoderSpec, _Mapping]] = ..., architectures: _Optional[_Iterable[_Union[Architecture, str]]] = ..., ks: _Optional[_Iterable[int]] = ..., hookpoints: _Optional[_Iterable[str]] = ..., learning_rates: _Optional[_Iterable[float]] = ..., seeds: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class EvaluationSpec(_message.Message):
-    __slots__ = ("coder_id", "activations_id", "batch_tokens")
+    __slots__ = ("coder_id", "activations_id", "batch_tokens", "floor_tokens", "seed")
     CODER_ID_FIELD_NUMBER: _ClassVar[int]
     ACTIVATIONS_ID_FIELD_NUMBER: _ClassVar[int]
     BATCH_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
     coder_id: str
     activations_id: str
     batch_tokens: int
-    def __init__(self, coder_id: _Optional[str] = ..., activations_id: _Optional[str] = ..., batch_tokens: _Optional[int] = ...) -> None: ...
+    floor_tokens: int
+    seed: int
+    def __init__(self, coder_id: _Optional[str] = ..., activations_id: _Optional[str] = ..., batch_tokens: _Optional[int] = ..., floor_tokens: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class OverlapSpec(_message.Message):
+    __slots__ = ("coder_id", "other_coder_id", "threshold", "null_count", "seed")
+    CODER_ID_FIELD_NUMBER: _ClassVar[int]
+    OTHER_CODER_ID_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    NULL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    coder_id: str
+    other_coder_id: str
+    threshold: float
+    null_count: int
+    seed: int
+    def __init__(self, coder_id: _Optional[str] = ..., other_coder_id: _Optional[str] = ..., threshold: _Optional[float] = ..., null_count: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class ExportSpec(_message.Message):
+    __slots__ = ("coder_id", "layout")
+    CODER_ID_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    coder_id: str
+    layout: CoderLayout
+    def __init__(self, coder_id: _Optional[str] = ..., layout: _Optional[_Union[CoderLayout, str]] = ...) -> None: ...
 
 class SubmitCoderRequest(_message.Message):
     __slots__ = ("spec", "request_id")
@@ -259,6 +285,38 @@ class SubmitEvaluationRequest(_message.Message):
     def __init__(self, spec: _Optional[_Union[EvaluationSpec, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class SubmitEvaluationResponse(_message.Message):
+    __slots__ = ("job", "created")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    job: _job_pb2.Job
+    created: bool
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
+
+class SubmitOverlapRequest(_message.Message):
+    __slots__ = ("spec", "request_id")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    spec: OverlapSpec
+    request_id: str
+    def __init__(self, spec: _Optional[_Union[OverlapSpec, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class SubmitOverlapResponse(_message.Message):
+    __slots__ = ("job", "created")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    job: _job_pb2.Job
+    created: bool
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
+
+class SubmitExportRequest(_message.Message):
+    __slots__ = ("spec", "request_id")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    spec: ExportSpec
+    request_id: str
+    def __init__(self, spec: _Optional[_Union[ExportSpec, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class SubmitExportResponse(_message.Message):
     __slots__ = ("job", "created")
     JOB_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TrainingServiceStub:
-    """Trains sparse coders and measures them.
+    """Trains sparse coders, measures and compares them, and writes them for other libraries.
     """
 
     def __init__(self, channel):
@@ -50,10 +50,20 @@ class TrainingServiceStub:
                 request_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitEvaluationRequest.SerializeToString,
                 response_deserializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitEvaluationResponse.FromString,
                 _registered_method=True)
+        self.SubmitOverlap = channel.unary_unary(
+                '/dragoman.training.v1.TrainingService/SubmitOverlap',
+                request_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitOverlapRequest.SerializeToString,
+                response_deserializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitOverlapResponse.FromString,
+                _registered_method=True)
+        self.SubmitExport = channel.unary_unary(
+                '/dragoman.training.v1.TrainingService/SubmitExport',
+                request_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitExportRequest.SerializeToString,
+                response_deserializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitExportResponse.FromString,
+                _registered_method=True)
 
 
 class TrainingServiceServicer:
-    """Trains sparse coders and measures them.
+    """Trains sparse coders, measures and compares them, and writes them for other libraries.
     """
 
     def SubmitCoder(self, request, context):
@@ -70,6 +80,18 @@ class TrainingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SubmitEvaluation(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitOverlap(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitExport(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,6 +115,16 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     request_deserializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitEvaluationRequest.FromString,
                     response_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitEvaluationResponse.SerializeToString,
             ),
+            'SubmitOverlap': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitOverlap,
+                    request_deserializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitOverlapRequest.FromString,
+                    response_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitOverlapResponse.SerializeToString,
+            ),
+            'SubmitExport': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitExport,
+                    request_deserializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitExportRequest.FromString,
+                    response_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitExportResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'dragoman.training.v1.TrainingService', rpc_method_handlers)
@@ -102,7 +134,7 @@ def add_TrainingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrainingService:
-    """Trains sparse coders and measures them.
+    """Trains sparse coders, measures and compares them, and writes them for other libraries.
     """
 
     @staticmethod
@@ -176,6 +208,60 @@ class TrainingService:
             '/dragoman.training.v1.TrainingService/SubmitEvaluation',
             dragoman_dot_training_dot_v1_dot_training__pb2.SubmitEvaluationRequest.SerializeToString,
             dragoman_dot_training_dot_v1_dot_training__pb2.SubmitEvaluationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitOverlap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dragoman.training.v1.TrainingService/SubmitOverlap',
+            dragoman_dot_training_dot_v1_dot_training__pb2.SubmitOverlapRequest.SerializeToString,
+            dragoman_dot_training_dot_v1_dot_training__pb2.SubmitOverlapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitExport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dragoman.training.v1.TrainingService/SubmitExport',
+            dragoman_dot_training_dot_v1_dot_training__pb2.SubmitExportRequest.SerializeToString,
+            dragoman_dot_training_dot_v1_dot_training__pb2.SubmitExportResponse.FromString,
             options,
             channel_credentials,
             insecure,
