@@ -4,12 +4,15 @@ They train with the k * n strongest activations of a batch of n tokens. To encod
 for all latents stands in for that choice: the mean of the least activation that was kept.
 """
 
+from collections.abc import Mapping
+from typing import Unpack
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sparse_coders.errors import InvalidShape
-from sparse_coders.sparse_coder import parameter
+from sparse_coders.sparse_coder import CoderOptions
 from sparse_coders.threshold_coder import ThresholdCoder
 
 
@@ -18,21 +21,12 @@ class BatchTopKCoder(ThresholdCoder):
 
     architecture = "batch_topk"
 
-    def __init__(
-        self,
-        d_model: int,
-        d_sae: int,
-        *,
-        d_out: int | None = None,
-        transcoder: bool = False,
-        skip: bool = False,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        """Makes a coder with all parameters 0. Raises InvalidShape as `SparseCoder` does."""
-        super().__init__(d_model, d_sae, d_out=d_out, transcoder=transcoder, skip=skip, dtype=dtype, device=device)
-        self.b_enc: Float[Tensor, " d_sae"] = parameter(d_sae, dtype=dtype, device=device)
-        self.threshold: Float[Tensor, ""] = parameter(dtype=dtype, device=device)
+    b_enc: Float[Tensor, " d_sae"]
+    threshold: Float[Tensor, ""]
+
+    def own_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Returns the encoder's bias and the one threshold."""
+        return {"b_enc": (self.d_sae,), "threshold": ()}
 
     def activations(self, tile: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_sae"]:
         """Returns relu of the pre-activations that are above the threshold."""
@@ -45,24 +39,13 @@ class MatryoshkaCoder(BatchTopKCoder):
 
     architecture = "matryoshka_batch_topk"
 
-    def __init__(
-        self,
-        d_model: int,
-        d_sae: int,
-        *,
-        widths: tuple[int, ...],
-        d_out: int | None = None,
-        transcoder: bool = False,
-        skip: bool = False,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> None:
+    def __init__(self, d_model: int, d_sae: int, *, widths: tuple[int, ...], **options: Unpack[CoderOptions]) -> None:
         """Makes a coder with all parameters 0.
 
         Raises:
             InvalidShape: as `SparseCoder` does, or the widths do not rise to d_sae.
         """
-        super().__init__(d_model, d_sae, d_out=d_out, transcoder=transcoder, skip=skip, dtype=dtype, device=device)
+        super().__init__(d_model, d_sae, **options)
         rising = all(low < high for low, high in zip((0, *widths), widths, strict=False))
         if not widths or not rising or widths[-1] != d_sae:
             raise InvalidShape(f"the nested widths are {list(widths)}; they must rise, the last one to d_sae {d_sae}")

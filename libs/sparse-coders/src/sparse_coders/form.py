@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -12,7 +11,7 @@ from sparse_coders.errors import MalformedCoder
 from sparse_coders.gated_coder import GatedCoder
 from sparse_coders.jumprelu_coder import JumpReLUCoder
 from sparse_coders.relu_coder import ReLUCoder
-from sparse_coders.sparse_coder import SparseCoder
+from sparse_coders.sparse_coder import CoderOptions, SparseCoder
 from sparse_coders.topk_coder import TopKCoder
 
 _PLAIN = {kind.architecture: kind for kind in (ReLUCoder, JumpReLUCoder, BatchTopKCoder, GatedCoder)}
@@ -50,12 +49,6 @@ def form_of(coder: SparseCoder) -> Form:
     )
 
 
-class _Options(TypedDict):
-    d_out: int
-    transcoder: bool
-    skip: bool
-
-
 def empty_coder(form: Form) -> SparseCoder:
     """Returns a coder without memory for its parameters. Raises MalformedCoder for sizes that make none."""
     if not form.transcoder and (form.skip or form.d_out != form.d_model):
@@ -63,7 +56,7 @@ def empty_coder(form: Form) -> SparseCoder:
             f"cfg.json: no transcoder, but d_out is {form.d_out} with d_in {form.d_model} and skip_connection is "
             f"{form.skip}; only a transcoder has another width out or a skip connection"
         )
-    options = _Options(d_out=form.d_out, transcoder=form.transcoder, skip=form.skip)
+    options = CoderOptions(d_out=form.d_out, transcoder=form.transcoder, skip=form.skip)
     with torch.device("meta"):
         if form.architecture == TopKCoder.architecture:
             k = form.k or 0

@@ -1,10 +1,10 @@
 """The gated coder of Rajamanoharan et al. (arXiv 2404.16014)."""
 
-import torch
+from collections.abc import Mapping
+
 from jaxtyping import Float
 from torch import Tensor
 
-from sparse_coders.sparse_coder import parameter
 from sparse_coders.threshold_coder import ThresholdCoder
 
 
@@ -13,22 +13,13 @@ class GatedCoder(ThresholdCoder):
 
     architecture = "gated"
 
-    def __init__(
-        self,
-        d_model: int,
-        d_sae: int,
-        *,
-        d_out: int | None = None,
-        transcoder: bool = False,
-        skip: bool = False,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        """Makes a coder with all parameters 0. Raises InvalidShape as `SparseCoder` does."""
-        super().__init__(d_model, d_sae, d_out=d_out, transcoder=transcoder, skip=skip, dtype=dtype, device=device)
-        self.b_gate: Float[Tensor, " d_sae"] = parameter(d_sae, dtype=dtype, device=device)
-        self.b_mag: Float[Tensor, " d_sae"] = parameter(d_sae, dtype=dtype, device=device)
-        self.r_mag: Float[Tensor, " d_sae"] = parameter(d_sae, dtype=dtype, device=device)
+    b_gate: Float[Tensor, " d_sae"]
+    b_mag: Float[Tensor, " d_sae"]
+    r_mag: Float[Tensor, " d_sae"]
+
+    def own_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Returns the gate's bias, the magnitude's bias and the logarithm of its scale."""
+        return dict.fromkeys(("b_gate", "b_mag", "r_mag"), (self.d_sae,))
 
     def activations(self, tile: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_sae"]:
         """Returns the magnitudes of the latents whose gate is open."""

@@ -7,8 +7,8 @@ skip connection adds W_skip x to what it predicts (Paulo et al., arXiv 2501.1882
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, NamedTuple, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,16 @@ class Encoded(NamedTuple):
     """Activations, at least 0. What is exactly 0 is padding and did not fire."""
     indices: Int64[Tensor, "n width"]
     """Latents in 0..d_sae-1, none twice for a token; meaningless where the activation is 0."""
+
+
+class CoderOptions(TypedDict, total=False):
+    """What `SparseCoder` takes by name, for coders that take more than it does."""
+
+    d_out: int | None
+    transcoder: bool
+    skip: bool
+    dtype: torch.dtype
+    device: torch.device | str
 
 
 class SparseCoder(nn.Module, ABC):
@@ -82,6 +92,12 @@ class SparseCoder(nn.Module, ABC):
         self.W_skip: Float[Tensor, "d_out d_model"] | None = (
             parameter(d_out, d_model, dtype=dtype, device=device) if skip else None
         )
+        for name, shape in self.own_shapes().items():
+            self.register_parameter(name, parameter(*shape, dtype=dtype, device=device))
+
+    def own_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Returns the parameters that an architecture has beside those of every coder."""
+        return {}
 
     @property
     def k(self) -> int | None:
