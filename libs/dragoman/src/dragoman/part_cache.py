@@ -1,16 +1,14 @@
 """Downloaded parts on local disk: bounded, verified before they are seen, gone with the process."""
 
 import atexit
-import fcntl
-import os
-import shutil
-import tempfile
 import threading
 import uuid
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+
+from dragoman.owned_folder import OwnedFolder
 
 _PREFIX = "dragoman-parts-"
 
@@ -23,8 +21,8 @@ class PartCache:
 
     def __init__(self, limit_bytes: int, parent: Path | None = None) -> None:
         self._limit = limit_bytes
-        self._parent = parent or Path(tempfile.gettempdir())
-        self._folder: Path | None = None
+        self._parent = parent
+        self._folder: OwnedFolder | None = None
         self._files: OrderedDict[Path, int] = OrderedDict()
         self._pins: dict[Path, int] = {}
         self._lock = threading.RLock()
@@ -78,36 +76,6 @@ class PartCache:
 
     def _home(self) -> Path:
         if self._folder is None:
-            self._parent.mkdir(parents=True, exist_ok=True)
-            _remove_orphans(self._parent)
-            self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._parent))
-            lock = _try_lock(self._folder)
-            assert lock is not None, "nobody else knows this folder yet"
-            atexit.register(_remove, self._folder, lock)
-        return self._folder
-
-
-def _try_lock(folder: Path) -> int | None:
-    """Returns a file descriptor that holds the folder for this process; the kernel lets go when the process dies."""
-    lock = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return None
-    return lock
-
-
-def _remove(folder: Path, lock: int) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    os.close(lock)
-
-
-def _remove_orphans(parent: Path) -> None:
-    """Removes what killed processes left. A folder without a lock file is being made right now, or is not ours."""
-    for folder in parent.glob(f"{_PREFIX}*"):
-        if not (folder / ".lock").is_file() or folder.stat().st_uid != os.getuid():
-            continue
-        lock = _try_lock(folder)
-        if lock is not None:
-            _remove(folder, lock)
+            self._folder = OwnedFolder(_PREFIX, self._parent)
+            atexit.register(self._folder.remove)
+        return self._folder.path

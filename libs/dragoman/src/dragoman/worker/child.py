@@ -42,7 +42,7 @@ def serve_tasks(kinds: Sequence[AnyKind], store: Store) -> int:
 def _do(run: Run, kind: AnyKind, store: Store, answers: BinaryIO) -> Said:
     try:
         began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="dragoman-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="task-") as scratch:
             parts = tuple(_run(run, kind, store, Path(scratch), answers))
         return Said("done", parts=parts, seconds=time.monotonic() - began, peak_bytes=_peak_bytes())
     except TaskError as error:

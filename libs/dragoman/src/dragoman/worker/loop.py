@@ -21,6 +21,7 @@ from dragoman.errors import FailureClass
 from dragoman.jobs import EventType, Failure, JobRecord, JobState
 from dragoman.kinds import AnyKind
 from dragoman.ledger import Ledger
+from dragoman.owned_folder import OwnedFolder
 from dragoman.planner import Planner
 from dragoman.records import Attempts, Receipt
 from dragoman.telemetry import task_logging
@@ -31,6 +32,7 @@ from dragoman.worker.subprocess import Child
 from dragoman.worker.watch import Outcome, TaskWatch
 
 _LOG = logging.getLogger(__name__)
+_SCRATCH = "dragoman-work-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +95,18 @@ class Worker:
 
     async def run(self) -> None:
         """Works until stop() was called, or with `once` nothing is queued, and every slot has settled its task."""
-        slots = [asyncio.create_task(self._slot(n)) for n in range(self._config.slots)]
+        folder = await asyncio.to_thread(OwnedFolder, _SCRATCH)
+        slots = [asyncio.create_task(self._slot(n, folder.path / str(n))) for n in range(self._config.slots)]
         try:
             await asyncio.gather(*slots)
         finally:
             for slot in slots:
                 slot.cancel()
+            folder.remove()
 
-    async def _slot(self, number: int) -> None:
+    async def _slot(self, number: int, scratch: Path) -> None:
         owner = f"{os.uname().nodename}-{os.getpid()}-{number}-{uuid.uuid4().hex[:8]}"
-        child = Child(self._package)
+        child = Child(self._package, scratch)
         consumer = await self._bus.work_consumer(self._service)
         try:
             while not self._stopping.is_set():

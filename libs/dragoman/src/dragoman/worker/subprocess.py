@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from dragoman.worker.messages import RUN, SAID, Run, Said
 
@@ -28,10 +30,14 @@ class ChildDied(Exception):
 
 
 class Child:
-    """One child process, running `python -m <package> tasks`."""
+    """One child process, running `python -m <package> tasks`.
 
-    def __init__(self, package: str, environ: Mapping[str, str] | None = None) -> None:
+    All its temporary files lie in a folder of its own, which goes when the process has gone, however that ended.
+    """
+
+    def __init__(self, package: str, scratch: Path, environ: Mapping[str, str] | None = None) -> None:
         self._package = package
+        self._scratch = scratch
         self._environ = dict(os.environ if environ is None else environ)
         self._process: asyncio.subprocess.Process | None = None
 
@@ -44,7 +50,9 @@ class Child:
         """Starts the process if none runs. Returns at once; loading happens inside."""
         if self.pid is not None:
             return
-        environ = {**_ALLOCATOR, **self._environ, "DRAGOMAN_PARENT_PID": str(os.getpid())}
+        await self._clean()
+        self._scratch.mkdir()
+        own = {"DRAGOMAN_PARENT_PID": str(os.getpid()), "TMPDIR": str(self._scratch)}
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -52,7 +60,7 @@ class Child:
             "tasks",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env=environ,
+            env={**_ALLOCATOR, **self._environ, **own},
             limit=_LINE_LIMIT,
             start_new_session=True,
         )
@@ -79,15 +87,18 @@ class Child:
         return SAID.load(line)
 
     async def kill(self) -> None:
-        """Ends the child and what it started, now, and waits until its memory is free."""
+        """Ends the child and what it started, now, and waits until its memory and its files are gone."""
         process = self._process
         self._process = None
-        if process is None or process.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-        _LOG.info("child %d is stopped", process.pid)
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+            _LOG.info("child %d is stopped", process.pid)
+        await self._clean()
+
+    async def _clean(self) -> None:
+        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 
 
 def describe_exit(returncode: int | None) -> str:
