@@ -1,16 +1,20 @@
 """What is encoded comes back: varints, activations, entries, example records, pools; and damage is noticed."""
 
+import struct
+import zlib
 from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from latent_cache import ExampleRecord, SilentPool
-from latent_cache.entry_codec import BLOCK_ENTRIES, EntryEncoder, decode_entries, encode_entries
+from latent_cache.entry_codec import BLOCK_ENTRIES, EntryEncoder, decode_entries, encode_entries, encode_latents
 from latent_cache.example_record import decode_examples, empty_record, encode_examples
+from latent_cache.example_records import ExampleRecords, encode_records
 from latent_cache.scaled import ActivationDtype, decode_activations, encode_activations
 from latent_cache.shard_file import CONTENT_START, ShardWriter, shard_header
 from latent_cache.silent_pool import read_silent, silent_bytes
@@ -113,6 +117,49 @@ def test_any_flipped_bit_of_entries_is_noticed() -> None:
         decode_entries(data[:5], 3, 3.0, "float16")
 
 
+def _varints(values: list[int]) -> bytes:
+    """Seven bits a byte, written the plain way."""
+    data = bytearray()
+    for value in values:
+        while value >= 0x80:
+            data.append(value & 0x7F | 0x80)
+            value >>= 7
+        data.append(value)
+    return bytes(data)
+
+
+def _several(rng: np.random.Generator, counts: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    places = np.concatenate([np.cumsum(rng.integers(1, 70_000, count)) for count in counts])
+    values = rng.lognormal(0, 2, len(places)).astype(np.float32)
+    maxima = np.asarray([values[a:b].max(initial=0) for a, b in pairwise(offsets)], np.float64)
+    return offsets, places, values, maxima
+
+
+@pytest.mark.parametrize("counts", [[0], [3, 0, 0, 1, 40], [0, BLOCK_ENTRIES + 2, 1, BLOCK_ENTRIES, 0]])
+def test_entries_of_several_latents_are_written_as_documented(counts: list[int]) -> None:
+    offsets, places, values, maxima = _several(np.random.Generator(np.random.PCG64(7)), counts)
+    encoded = encode_latents(places, values, offsets, maxima, "float32")
+    for data, maximum, (low, high) in zip(encoded, maxima, pairwise(offsets), strict=True):
+        expected, last = b"", 0
+        for first in range(low, high, BLOCK_ENTRIES):
+            here = places[first : min(first + BLOCK_ENTRIES, high)].tolist()
+            gaps = _varints([b - a for a, b in pairwise([last, *here])])
+            block = gaps + values[first : first + len(here)].tobytes()
+            length = len(gaps).to_bytes(4, "little")
+            expected += length + zlib.crc32(length + block).to_bytes(4, "little") + block
+            last = here[-1]
+        assert data == expected
+        assert data == encode_entries(places[low:high], values[low:high], float(maximum), "float32")
+
+
+def test_an_activation_above_its_own_latents_maximum_is_refused() -> None:
+    offsets, places, values, maxima = _several(np.random.Generator(np.random.PCG64(8)), [4, 5])
+    values[2] = 2 * maxima[0]
+    with pytest.raises(ValueError, match="at most the maximum"):
+        encode_latents(places, values, offsets, np.asarray([maxima[0], 4 * maxima.max()]), "float16")
+
+
 def test_places_that_do_not_rise_are_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         encode_entries(np.asarray([5, 4]), np.ones(2, np.float32), 1.0, "float32")
@@ -121,7 +168,7 @@ def test_places_that_do_not_rise_are_refused() -> None:
 @st.composite
 def records(draw: st.DrawFn) -> ExampleRecord:
     """Records of any shape; activations that float16 holds exactly."""
-    count, length = draw(st.integers(0, 12)), draw(st.integers(1, 40))
+    count, length = draw(st.integers(0, 12)), draw(st.sampled_from([1, 32]))
     rng = np.random.Generator(np.random.PCG64(draw(st.integers(0, 2**32))))
     fires = rng.random((count, length)) < 0.2
     fires[:, 0] = True
@@ -152,6 +199,40 @@ def test_records_come_back(record: ExampleRecord, dtype: ActivationDtype) -> Non
         assert np.flatnonzero(window.activations).tolist() == record.offsets[span].tolist()
         assert window.max == back.peaks[i] == record.activations[span].max()
         assert window.split == ("test" if record.test[i] else "train")
+
+
+def _plainly(record: ExampleRecord) -> bytes:
+    """A record in float32, field by field."""
+    counts = np.diff(record.first_activations)
+    columns = (record.rows, record.starts, record.documents, counts, record.offsets)
+    varints = _varints([int(value) for column in columns for value in column])
+    wide = (record.tokens > 0xFFFF).any()
+    marks = record.test + 2 * record.top + 4 * record.sampled + 8 * record.deciles
+    sizes = (record.latent, record.window_length, len(record), len(record.activations), len(varints))
+    data = struct.pack("<BBIIIIIf", 1, int(wide) + 2, *sizes, record.maximum) + varints + bytes(marks.tolist())
+    data += record.tokens.astype("<u4" if wide else "<u2").tobytes() + record.activations.astype("<f4").tobytes()
+    return data + zlib.crc32(data).to_bytes(4, "little")
+
+
+def _joined(several: list[ExampleRecord]) -> ExampleRecords:
+    sizes = [int(r.first_activations[-1]) for r in several]
+    firsts = [r.first_activations[1:] + sum(sizes[:i]) for i, r in enumerate(several)]
+    shared = [f.name for f in fields(ExampleRecords) if f.name in ExampleRecord.__slots__]
+    columns = {name: np.concatenate([getattr(r, name) for r in several]) for name in shared}
+    return ExampleRecords(
+        latents=np.asarray([r.latent for r in several]),
+        maxima=np.asarray([r.maximum for r in several]),
+        first_windows=np.cumsum([0, *map(len, several)]),
+        **{**columns, "first_activations": np.concatenate([[0], *firsts]).astype(np.int64)},
+    )
+
+
+@settings(max_examples=40)
+@given(st.lists(records(), min_size=1, max_size=5))
+def test_records_of_several_latents_are_written_as_documented(several: list[ExampleRecord]) -> None:
+    several = [r for r in several if r.window_length == several[0].window_length]
+    assert list(encode_records(_joined(several), "float32")) == [_plainly(r) for r in several]
+    assert list(encode_records(_joined(several), "float16")) == [encode_examples(r, "float16") for r in several]
 
 
 @given(records(), st.data())

@@ -7,13 +7,15 @@ however the entries came, and a latent of any size is written without holding it
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float32, Float64, Int32, Int64
 
 from latent_cache.scaled import ActivationDtype, activation_bytes, decode_activations, encode_activations
-from latent_cache.varint import decode_varints, encode_varints
+from latent_cache.varint import decode_varints, encode_varints, varint_ends
 
 BLOCK_ENTRIES = 1 << 16
 _HEADER = struct.Struct("<II")
@@ -62,24 +64,70 @@ class EntryEncoder:
         places, activations = np.concatenate(self._places), np.concatenate(self._activations)
         self._places, self._activations = [places[count:]], [activations[count:]]
         self._held -= count
-        return b"".join(
-            self._block(places[i : min(i + BLOCK_ENTRIES, count)], activations[i : min(i + BLOCK_ENTRIES, count)])
-            for i in range(0, count, BLOCK_ENTRIES)
-        )
+        gaps = np.diff(places[:count], prepend=self._last)
+        self._last = int(places[count - 1])
+        maxima = np.full(count, self._maximum)
+        firsts = np.arange(0, count, BLOCK_ENTRIES)
+        return b"".join(_blocks(gaps, activations[:count], maxima, firsts, self._dtype))
 
-    def _block(self, places: Int64[np.ndarray, " n"], activations: Float32[np.ndarray, " n"]) -> bytes:
-        gaps = encode_varints(np.diff(places, prepend=self._last)).tobytes()
-        self._last = int(places[-1])
-        data = gaps + encode_activations(activations, self._maximum, self._dtype)
-        return _HEADER.pack(len(gaps), _checksum(len(gaps), data)) + data
+
+def encode_latents(
+    places: Int64[np.ndarray, " n"],
+    activations: Float32[np.ndarray, " n"],
+    offsets: Int64[np.ndarray, " latents_plus_1"],
+    maxima: Float64[np.ndarray, " latents"],
+    dtype: ActivationDtype,
+) -> list[bytes]:
+    """Returns the bytes of all entries of several latents, as `encode_entries` does of one.
+
+    Latent `j` owns entries `offsets[j]:offsets[j + 1]`, and `maxima[j]` is its strongest activation. Raises ValueError
+    where the places of a latent do not rise, and for activations outside (0, maximum].
+    """
+    counts = np.diff(offsets)
+    alive = np.flatnonzero(counts)
+    gaps = np.diff(places, prepend=0)
+    gaps[offsets[alive]] = places[offsets[alive]]
+    block_counts = -(-counts // BLOCK_ENTRIES)
+    owners = np.repeat(np.arange(len(counts)), block_counts)
+    within = np.arange(len(owners)) - np.repeat(np.cumsum(block_counts) - block_counts, block_counts)
+    firsts = offsets[:-1][owners] + within * BLOCK_ENTRIES
+    encoded = [b""] * len(counts)
+    for latent, block in zip(
+        owners.tolist(), _blocks(gaps, activations, maxima.repeat(counts), firsts, dtype), strict=True
+    ):
+        encoded[latent] += block
+    return encoded
 
 
 def encode_entries(
     places: Int64[np.ndarray, " n"], activations: Float32[np.ndarray, " n"], maximum: float, dtype: ActivationDtype
 ) -> bytes:
-    """Returns the bytes of all entries of one latent; see `EntryEncoder`. No bytes for no entry."""
-    encoder = EntryEncoder(maximum, dtype)
-    return encoder.add(places, activations) + encoder.finish()
+    """Returns the bytes of all entries of one latent; see `encode_latents`. No bytes for no entry."""
+    return encode_latents(places, activations, np.asarray([0, len(places)]), np.asarray([maximum], np.float64), dtype)[
+        0
+    ]
+
+
+def _blocks(
+    gaps: Int64[np.ndarray, " n"],
+    activations: Float32[np.ndarray, " n"],
+    maxima: Float64[np.ndarray, " n"],
+    firsts: Int64[np.ndarray, " blocks"],
+    dtype: ActivationDtype,
+) -> Iterator[bytes]:
+    """Yields blocks, the entries of all of them encoded at once: a call for each would cost more than its bytes.
+
+    `firsts`: the first entry of each block; `maxima`: for each entry that of its latent.
+    """
+    varints = encode_varints(gaps)
+    gap_data = varints.tobytes()
+    activation_data = encode_activations(activations, maxima, dtype)
+    ends = np.concatenate([[0], varint_ends(varints) + 1])
+    cuts = np.append(firsts, len(gaps))
+    gap_cuts, activation_cuts = ends[cuts].tolist(), (cuts * activation_bytes(dtype)).tolist()
+    for (low, high), (first, end) in zip(pairwise(gap_cuts), pairwise(activation_cuts), strict=True):
+        data = gap_data[low:high] + activation_data[first:end]
+        yield _HEADER.pack(high - low, _checksum(high - low, data)) + data
 
 
 def decode_entries(

@@ -1,28 +1,33 @@
 """One latent's kept windows as bytes: all that is needed to explain and score it, tokens included.
 
-A record is a header (`_HEADER`), varints (rows, starts, documents, numbers of activations, their offsets in the
-window), one byte of marks a window, token ids as uint16 or uint32, activations as in the entries, and a crc32 of all
-that is before it.
+A record is a header (`example_records.HEADER`), varints (rows, starts, documents, numbers of activations, their offsets
+in the window), one byte of marks a window, token ids as uint16 or uint32, activations as in the entries, and a crc32 of
+all that is before it.
 """
 
-import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 
-from latent_cache.scaled import ActivationDtype, activation_bytes, decode_activations, encode_activations
-from latent_cache.varint import decode_varints, encode_varints
+from latent_cache.example_records import (
+    CHECKSUM,
+    DECILE_SHIFT,
+    HEADER,
+    RECORD_VERSION,
+    SAMPLED,
+    TEST,
+    TOP,
+    WIDE_ACTIVATIONS,
+    WIDE_TOKENS,
+    ExampleRecords,
+    encode_records,
+)
+from latent_cache.scaled import ActivationDtype, activation_bytes, decode_activations
+from latent_cache.varint import decode_varints
 from latent_cache.windows import Window
-
-RECORD_VERSION = 1
-# version, flags, latent, window length, windows, activations, bytes of varints, maximum
-_HEADER = struct.Struct("<BBIIIIIf")
-_CHECKSUM = struct.Struct("<I")
-_WIDE_TOKENS, _WIDE_ACTIVATIONS = 1, 2
-_TEST, _TOP, _SAMPLED, _DECILE_SHIFT = 1, 2, 4, 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,43 +81,30 @@ class ExampleRecord:
 
 def encode_examples(record: ExampleRecord, dtype: ActivationDtype) -> bytes:
     """Returns the bytes of a record. Raises ValueError for activations outside (0, maximum]."""
-    columns = (record.rows, record.starts, record.documents, np.diff(record.first_activations), record.offsets)
-    varints = encode_varints(np.concatenate([column.astype(np.int64) for column in columns]))
-    wide = bool(record.tokens.size) and int(record.tokens.max()) >= 1 << 16
-    flags = _WIDE_TOKENS * wide | _WIDE_ACTIVATIONS * (dtype == "float32")
-    marks = (
-        record.test * _TEST | record.top * _TOP | record.sampled * _SAMPLED | record.deciles << _DECILE_SHIFT
-    ).astype(np.uint8)
-    header = _HEADER.pack(
-        RECORD_VERSION,
-        flags,
-        record.latent,
-        record.window_length,
-        len(record),
-        len(record.activations),
-        len(varints),
-        record.maximum,
+    shared = {f.name: getattr(record, f.name) for f in fields(ExampleRecords) if f.name in ExampleRecord.__slots__}
+    several = ExampleRecords(
+        latents=np.asarray([record.latent]),
+        maxima=np.asarray([record.maximum], np.float64),
+        first_windows=np.asarray([0, len(record)]),
+        **shared,
     )
-    tokens = record.tokens.astype("<u4" if wide else "<u2").tobytes()
-    activations = encode_activations(record.activations, record.maximum, dtype)
-    data = b"".join((header, varints.tobytes(), marks.tobytes(), tokens, activations))
-    return data + _CHECKSUM.pack(zlib.crc32(data))
+    return next(encode_records(several, dtype))
 
 
 def decode_examples(data: bytes) -> ExampleRecord:
     """Inverse of `encode_examples`. Raises ValueError when the bytes are no record, or a damaged one."""
-    if len(data) < _HEADER.size + _CHECKSUM.size or data[0] != RECORD_VERSION:
+    if len(data) < HEADER.size + CHECKSUM.size or data[0] != RECORD_VERSION:
         raise ValueError(f"{len(data)} bytes are no record of version {RECORD_VERSION}")
-    end = len(data) - _CHECKSUM.size
-    if zlib.crc32(memoryview(data)[:end]) != _CHECKSUM.unpack_from(data, end)[0]:
+    end = len(data) - CHECKSUM.size
+    if zlib.crc32(memoryview(data)[:end]) != CHECKSUM.unpack_from(data, end)[0]:
         raise ValueError("the record does not have the checksum it ends with")
-    _, flags, latent, length, count, activation_count, varint_bytes, maximum = _HEADER.unpack_from(data)
-    token_type = np.dtype("<u4" if flags & _WIDE_TOKENS else "<u2")
-    dtype: ActivationDtype = "float32" if flags & _WIDE_ACTIVATIONS else "float16"
+    _, flags, latent, length, count, activation_count, varint_bytes, maximum = HEADER.unpack_from(data)
+    token_type = np.dtype("<u4" if flags & WIDE_TOKENS else "<u2")
+    dtype: ActivationDtype = "float32" if flags & WIDE_ACTIVATIONS else "float16"
     sizes = (varint_bytes, count, count * length * token_type.itemsize, activation_count * activation_bytes(dtype))
-    bounds = np.cumsum([_HEADER.size, *sizes]).tolist()
+    bounds = np.cumsum([HEADER.size, *sizes]).tolist()
     if bounds[-1] != end:
-        raise ValueError(f"{len(data)} bytes for a record that takes {bounds[-1] + _CHECKSUM.size}")
+        raise ValueError(f"{len(data)} bytes for a record that takes {bounds[-1] + CHECKSUM.size}")
     varints, marks, tokens, activations = (data[a:b] for a, b in pairwise(bounds))
     columns = decode_varints(np.frombuffer(varints, np.uint8), 4 * count + activation_count)
     counts = columns[3 * count : 4 * count]
@@ -128,10 +120,10 @@ def decode_examples(data: bytes) -> ExampleRecord:
         rows=columns[:count],
         starts=columns[count : 2 * count].astype(np.int32),
         documents=columns[2 * count : 3 * count].astype(np.int32),
-        test=(flag_bytes & _TEST) > 0,
-        top=(flag_bytes & _TOP) > 0,
-        sampled=(flag_bytes & _SAMPLED) > 0,
-        deciles=(flag_bytes >> _DECILE_SHIFT).astype(np.int32),
+        test=(flag_bytes & TEST) > 0,
+        top=(flag_bytes & TOP) > 0,
+        sampled=(flag_bytes & SAMPLED) > 0,
+        deciles=(flag_bytes >> DECILE_SHIFT).astype(np.int32),
         tokens=np.frombuffer(tokens, token_type).reshape(count, length).astype(np.int32),
         first_activations=first_activations,
         offsets=offsets.astype(np.int32),

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 ActivationDtype = Literal["float16", "float32"]
 
@@ -17,20 +17,24 @@ def activation_bytes(dtype: ActivationDtype) -> int:
     return 2 if dtype == "float16" else 4
 
 
-def encode_activations(activations: Float32[np.ndarray, " n"], maximum: float, dtype: ActivationDtype) -> bytes:
+def encode_activations(
+    activations: Float32[np.ndarray, " n"], maximum: float | Float64[np.ndarray, " n"], dtype: ActivationDtype
+) -> bytes:
     """Returns activations in (0, maximum] as bytes. Raises ValueError for one outside.
 
-    float16 keeps a relative error of 2^-11 down to maximum / 2^14, below it an absolute one of maximum / 2^25; an
-    activation below maximum / 2^24 comes back as maximum / 2^24, since it did fire. Nothing overflows.
+    `maximum`: of the latent, or for each activation that of its latent. float16 keeps a relative error of 2^-11 down to
+    maximum / 2^14, below it an absolute one of maximum / 2^25; an activation below maximum / 2^24 comes back as
+    maximum / 2^24, since it did fire. Nothing overflows.
     """
-    if len(activations):
-        low, high = float(activations.min()), float(activations.max())
-        if not (low > 0 and high <= maximum):  # written so that NaN is refused too
-            raise ValueError(f"activations from {low} to {high}; expected above 0, at most the maximum {maximum}")
+    values = activations.astype(np.float64)
+    maxima = np.broadcast_to(np.asarray(maximum, np.float64), values.shape)
+    inside = (values > 0) & (values <= maxima)  # False for NaN
+    if not inside.all():
+        which = int(np.argmin(inside))
+        raise ValueError(f"an activation is {values[which]}; expected above 0, at most the maximum {maxima[which]}")
     if dtype == "float32":
         return activations.astype("<f4").tobytes()
-    relative = (activations.astype(np.float64) / maximum).astype("<f2")
-    return np.maximum(relative, _LEAST_FLOAT16).astype("<f2").tobytes()
+    return np.maximum((values / maxima).astype("<f2"), _LEAST_FLOAT16).astype("<f2").tobytes()
 
 
 def decode_activations(data: bytes | memoryview, maximum: float, dtype: ActivationDtype) -> Float32[np.ndarray, " n"]:

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Int64
-from latent_cache.entry_codec import EntryEncoder, encode_entries
-from latent_cache.example_record import ExampleRecord, encode_examples
+from latent_cache.entry_codec import EntryEncoder, encode_latents
+from latent_cache.example_records import ExampleRecords, encode_records
 from latent_cache.scaled import ActivationDtype
 from latent_cache.shard_file import ShardWriter
 from latent_cache.tables import TOKENS_SCHEMA
@@ -53,9 +53,10 @@ class ShardFiles:
         """Writes the entries of several latents in one block, or of one latent in any number of blocks."""
         if latent_count > 1:
             for block in blocks:
-                for latent, (low, high) in enumerate(zip(block.offsets[:-1], block.offsets[1:], strict=True)):
-                    places, activations = block.places[low:high], block.activations[low:high]
-                    self._entry(encode_entries(places, activations, float(maxima[latent]), self._dtype))
+                greatest = maxima.astype(np.float64)
+                encoded = encode_latents(block.places, block.activations, block.offsets, greatest, self._dtype)
+                self._entries.append(b"".join(encoded))
+                self.entry_bytes += map(len, encoded)
             return
         encoder = EntryEncoder(float(maxima[0]), self._dtype)
         before = self._entries.byte_count
@@ -72,15 +73,13 @@ class ShardFiles:
         windows = np.concatenate([[0], np.cumsum(counts)])
         bounds = np.concatenate([[0], np.cumsum(found.counts)]).astype(np.int64)
         for low, high in latent_chunks(counts, max(1, _TOKENS_AT_ONCE // self._length), len(counts)):
-            first, end = int(windows[low]), int(windows[high])
-            tokens, documents = window_tokens(self._rows, kept.windows.places[first:end], self._length)
-            for latent in range(low, high):
-                span = slice(int(windows[latent]), int(windows[latent + 1]))
-                local = slice(span.start - first, span.stop - first)
-                record = self._record(kept, found, bounds, span, first_latent + latent, float(maxima[latent]))
-                data = encode_examples(record(tokens[local], documents[local]), self._dtype) if maxima[latent] else b""
-                self._examples.append(data)
-                self.example_bytes.append(len(data))
+            records = self._records(kept, found, bounds, windows[low : high + 1], maxima[low:high], first_latent + low)
+            encoded = [
+                data if maximum else b""
+                for data, maximum in zip(encode_records(records, self._dtype), maxima[low:high], strict=True)
+            ]
+            self._examples.append(b"".join(encoded))
+            self.example_bytes += map(len, encoded)
 
     def add_tokens(self, measures: RangeMeasures, first_latent: int, count: int) -> None:
         """Writes the rows of the table of tokens, by latent, then table, then rank."""
@@ -95,41 +94,36 @@ class ShardFiles:
         self._tokens.write_table(table.take(pa.array(order)))
         self.token_count += len(order)
 
-    def _entry(self, data: bytes) -> None:
-        self._entries.append(data)
-        self.entry_bytes.append(len(data))
-
-    def _record(
+    def _records(
         self,
         kept: KeptWindows,
         found: WindowActivations,
         bounds: Int64[np.ndarray, " windows_plus_1"],
-        span: slice,
-        latent: int,
-        maximum: float,
-    ) -> Any:
+        windows: Int64[np.ndarray, " latents_plus_1"],
+        maxima: "np.ndarray[Any, Any]",
+        first_latent: int,
+    ) -> ExampleRecords:
+        """Returns the records of consecutive latents, which own the windows from `windows[0]` to `windows[-1]`."""
+        span = slice(int(windows[0]), int(windows[-1]))
+        tokens, documents = window_tokens(self._rows, kept.windows.places[span], self._length)
         rows, starts = np.divmod(kept.windows.places[span], self._rows.ctx_len)
         low, high = int(bounds[span.start]), int(bounds[span.stop])
-
-        def record(tokens: "np.ndarray[Any, Any]", documents: "np.ndarray[Any, Any]") -> ExampleRecord:
-            return ExampleRecord(
-                latent=latent,
-                window_length=self._length,
-                maximum=maximum,
-                rows=rows,
-                starts=starts.astype(np.int32),
-                documents=documents,
-                test=kept.windows.test[span],
-                top=kept.top[span],
-                sampled=kept.sampled[span],
-                deciles=kept.deciles[span],
-                tokens=tokens,
-                first_activations=bounds[span.start : span.stop + 1] - low,
-                offsets=found.offsets[low:high],
-                activations=found.activations[low:high],
-            )
-
-        return record
+        return ExampleRecords(
+            latents=np.arange(first_latent, first_latent + len(maxima)),
+            maxima=maxima.astype(np.float64),
+            first_windows=windows - span.start,
+            rows=rows,
+            starts=starts.astype(np.int32),
+            documents=documents,
+            test=kept.windows.test[span],
+            top=kept.top[span],
+            sampled=kept.sampled[span],
+            deciles=kept.deciles[span],
+            tokens=tokens,
+            first_activations=bounds[span.start : span.stop + 1] - low,
+            offsets=found.offsets[low:high],
+            activations=found.activations[low:high],
+        )
 
 
 def _token_rows(name: str, table: TokenTable, first_latent: int) -> pa.Table:
