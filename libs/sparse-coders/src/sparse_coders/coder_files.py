@@ -1,12 +1,12 @@
 """The two files of a coder's folder, read and checked."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
@@ -29,12 +29,19 @@ def read_config(folder: Path, weights_file: str) -> Mapping[str, Any]:
     return config  # pyright: ignore[reportUnknownVariableType]
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Returns all tensors of a file. Raises MalformedCoder when it is missing or damaged."""
+def read_tensors(path: Path, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """Returns the tensors of a file, or only those of these names that it has.
+
+    Raises:
+        MalformedCoder: it is missing or damaged.
+    """
     if not path.is_file():
         raise MalformedCoder(f"{path} does not exist; a coder is a folder with {CONFIG_FILE} and {path.name}")
     try:
-        return load_file(path)
+        if names is None:
+            return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in names if name in file.keys()}  # noqa: SIM118  no mapping
     except SafetensorError as error:
         raise MalformedCoder(f"{path} is damaged or not safetensors: {error}") from error
 

@@ -6,9 +6,10 @@ What sparsify cannot say is said in further fields and tensors, see the section 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -90,6 +91,19 @@ def load(
     if "W_skip" in found and not form.skip:
         raise MalformedCoder(f"{path} holds W_skip, but cfg.json says skip_connection false; set it to true")
     return assembled(form, tensors, dtype, device)
+
+
+def load_matrix(folder: Path | str, name: Literal["W_enc", "W_dec"]) -> Float[Tensor, "d_sae d"]:
+    """Returns one matrix of the coder in a folder as float32, a row a latent, and reads nothing else.
+
+    Raises:
+        MalformedCoder: a file is missing or damaged, or the matrix is of the wrong shape or not finite.
+    """
+    folder = Path(folder)
+    form, path, stored = _form(read_config(folder, WEIGHTS_FILE)), folder / WEIGHTS_FILE, _STORED.get(name, name)
+    found = read_tensors(path, [stored])
+    check_tensor(path, stored, found, shapes(form)[name])
+    return found[stored].float()
 
 
 def _form(config: Mapping[str, Any]) -> Form:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from dragoman.errors import FailedPrecondition
 
+from sae_trainer.memory import GIB
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -17,6 +19,12 @@ class Config:
     """SAE_TRAINER_DEVICE: "auto" (cuda where there is one), "cpu" or "cuda". Default auto."""
     shuffle_bytes: int
     """SAE_TRAINER_SHUFFLE_BYTES: memory for activations that are shuffled together. Default 2 GiB."""
+    worker_memory_bytes: int | None = None
+    """SAE_TRAINER_WORKER_MEMORY_GIB: host memory of the largest worker; runs that need more are refused at submit.
+
+    Default: the memory of this machine, since the limit of an API process is not that of a worker. A worker checks
+    again by the limit of its own control group.
+    """
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
@@ -25,11 +33,14 @@ class Config:
         device = environ.get("SAE_TRAINER_DEVICE") or "auto"
         if device not in {"auto", "cpu", "cuda"}:
             raise FailedPrecondition(f"SAE_TRAINER_DEVICE is {device!r}; expected auto, cpu or cuda")
-        return cls(threads, device, _count(environ, "SAE_TRAINER_SHUFFLE_BYTES", 2 * 2**30))
+        memory = _count(environ, "SAE_TRAINER_WORKER_MEMORY_GIB", 0) * GIB or None
+        return cls(threads, device, _count(environ, "SAE_TRAINER_SHUFFLE_BYTES", 2 * GIB), memory)
 
 
 def _count(environ: Mapping[str, str], name: str, default: int) -> int:
-    raw = environ.get(name) or str(default)
+    raw = environ.get(name) or ""
+    if not raw:
+        return default
     if not raw.isdecimal() or int(raw) < 1:
         raise FailedPrecondition(f"{name} is {raw!r}; expected a whole number from 1")
     return int(raw)

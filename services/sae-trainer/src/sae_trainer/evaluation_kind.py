@@ -10,7 +10,7 @@ from dragoman.ids import Json
 from dragoman.kinds import Context, Part, Progress, Stage, Summary
 
 from sae_trainer.config import Config
-from sae_trainer.overlap import ArtifactOf, shared_document_count, token_set
+from sae_trainer.shared_documents import ArtifactOf, shared_document_count, token_set
 from sae_trainer.source import declared_hookpoints, find_hookpoint, read_and_given, token_count_of
 from sae_trainer.spec import EvaluationSpec
 
