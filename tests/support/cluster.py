@@ -129,9 +129,8 @@ class Cluster:
     def service(self, package: str, *arguments: str, name: str = "", environ: Mapping[str, str] | None = None) -> str:
         """Starts `python -m package arguments` and returns its name. A server gets a port of its own."""
         name = name or "-".join((package, *arguments))
-        own = {f"{package.upper()}_GRPC_ADDRESS": f"127.0.0.1:{self._port(name)}", "PYTHONPATH": str(SUPPORT)}
-        prefix = {"sae_trainer": "SAE_TRAINER"}.get(package, package.upper())
-        own[f"{prefix}_GRPC_ADDRESS"] = f"127.0.0.1:{self._port(name)}"
+        path = os.pathsep.join([str(SUPPORT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        own = {f"{package.upper()}_GRPC_ADDRESS": f"127.0.0.1:{self._port(name)}", "PYTHONPATH": path}
         self.commands[name] = ([sys.executable, "-m", package, *arguments], {**own, **(environ or {})})
         self.start(name)
         return name

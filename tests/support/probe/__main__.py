@@ -1,15 +1,15 @@
-"""`python -m probe`: the shell around the probe kind."""
+"""`python -m probe`: the shell around the probe and the empty kind."""
 
 import sys
 
 from dragoman.service import ServiceDefinition, main
 
-from probe.kinds import ProbeKind
+from probe.kinds import EmptyKind, ProbeKind
 
 DEFINITION = ServiceDefinition(
     name="probe",
     package="probe",
-    build_kinds=lambda store: [ProbeKind()],
+    build_kinds=lambda store: [ProbeKind(), EmptyKind()],
     add_servicers=lambda server, desk: None,
     service_names=(),
 )

@@ -77,6 +77,41 @@ class ProbeKind:
         return Summary({"line_count": sum(p.row_count for p in parts if p.keep), "digest": digest(parts)})
 
 
+class EmptySpec(Spec):
+    """Another text is another job."""
+
+    text: str
+    task_count: int = 1
+
+
+class EmptyKind:
+    """Tasks that do nothing and make nothing: what is left is the shell."""
+
+    name = "empty"
+    version = 1
+    description = "Does nothing."
+    spec = EmptySpec
+    input_kinds: Mapping[str, str] = {}
+
+    def inputs(self, spec: EmptySpec) -> Mapping[str, str]:
+        return {}
+
+    def resolve(self, spec: EmptySpec) -> EmptySpec:
+        return spec
+
+    def check(self, spec: EmptySpec, inputs: Mapping[str, InputInfo]) -> None:
+        return
+
+    def plan(self, spec: EmptySpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
+        return [Stage("nothing", [{} for _ in range(spec.task_count)])]
+
+    def run(self, spec: EmptySpec, context: Context) -> Iterator[Progress | Part | Checkpoint]:
+        yield from ()
+
+    def combine(self, spec: EmptySpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
+        return Summary({})
+
+
 def misbehave(spec: ProbeSpec) -> None:
     """Fails as the spec says."""
     if not spec.fail or (spec.fail_while and not Path(spec.fail_while).exists()):

@@ -165,14 +165,14 @@ class Ledger:
             record.id, record.kind, type_, record.state, time.time(), 0, progress, task_id, failure, message
         )
         subject = self._bus.subject("events", record.kind, record.id, type_.value)
-        message_id = f"{record.id}.{type_}.{record.retry_count}.{once}" if once else ""
+        message_id = f"{_life(record)}.{type_}.{once}" if once else ""
         await self._bus.publish("EVENTS", subject, event_to_bytes(event), message_id)
 
     async def bury(self, record: JobRecord, failure: Failure) -> None:
         """Appends a task that was given up to the dead-letter log."""
         letter = DEAD_LETTER.dump(DeadLetter(record.id, failure.task_id, failure, time.time()))
         subject = self._bus.subject("dead", record.service, record.kind, record.id)
-        await self._bus.publish("DEAD", subject, letter, f"{record.id}.{failure.task_id}.{record.retry_count}")
+        await self._bus.publish("DEAD", subject, letter, f"{_life(record)}.{failure.task_id}")
 
     # ----------------------------------------------------------------- buckets
 
@@ -192,6 +192,11 @@ class Ledger:
         """Removes keys without leaving delete markers behind."""
         name = f"{self._bus.config.namespace}_{bucket}"
         await self._bus.purge(f"KV_{name}", f"$KV.{name}.{filter_}")
+
+
+def _life(record: JobRecord) -> str:
+    """Names a job from its submission, or retry, on: a deleted artifact's job may be submitted again at once."""
+    return f"{record.id}.{record.create_time}.{record.retry_count}"
 
 
 def progress_of(record: JobRecord, leases: Mapping[str, Lease]) -> JobProgress:
