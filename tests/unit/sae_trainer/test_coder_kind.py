@@ -90,7 +90,8 @@ def test_a_resumed_run_does_not_repeat_steps(tmp_path: Path) -> None:
     assert resumed[0].message == "resumed at step 7"
     assert resumed[0].done == 7 * 128
     assert resumed[-1].done == resumed[-1].total == 52 * 128
-    assert set(resumed[-1].metrics) == {"fvu", "l0", "dead_fraction", "learning_rate"}
+    figures = {"fvu", "l0", "dead_fraction", "learning_rate", "tokens_per_second", "seconds_left"}
+    assert set(resumed[-1].metrics) == figures
     assert resumed[-1].unit == "tokens"
 
 
@@ -175,7 +176,7 @@ def test_several_hookpoints_must_be_named(tmp_path: Path) -> None:
     ("changes", "field", "message"),
     [
         ({"batch_tokens": 4096, "epochs": 1}, "batch_tokens", "2700 tokens times 1 epochs are fewer than one batch"),
-        ({"d_sae": None, "expansion_factor": 0.05}, "k", "k is 3 but d_sae is 2"),
+        ({"d_sae": None, "expansion_factor": 0.05}, "k", "k is 3 but there are only 2 latents"),
     ],
 )
 def test_specs_that_do_not_fit(tmp_path: Path, changes: dict[str, object], field: str, message: str) -> None:

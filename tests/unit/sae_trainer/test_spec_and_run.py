@@ -27,7 +27,7 @@ def test_a_dumped_spec_reads_back_the_same() -> None:
         ({"epochs": 0}, "greater than 0"),
         ({"epochs": float("inf")}, "finite"),
         ({"decay_fraction": 1.5}, "less than or equal to 1"),
-        ({"architecture": "relu"}, "'topk'"),
+        ({"architecture": "transformer"}, "'topk'"),
         ({"d_sea": 64}, "d_sea"),
     ],
 )
@@ -68,6 +68,6 @@ def test_impossible_runs_name_the_field() -> None:
     with pytest.raises(ImpossibleRun, match=r"100 tokens times 1 epochs are fewer than one batch of 2048") as few:
         run_of(CoderSpec(activations_id=ID), 576, 100)
     assert few.value.field == "batch_tokens"
-    with pytest.raises(ImpossibleRun, match=r"k is 32 but d_sae is 8 \(d_model 4\)") as wide:
+    with pytest.raises(ImpossibleRun, match=r"k is 32 but there are only 8 latents.*d_model 4") as wide:
         run_of(CoderSpec(activations_id=ID, expansion_factor=2), 4, 10_000)
     assert wide.value.field == "k"

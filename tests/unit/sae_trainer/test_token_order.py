@@ -35,7 +35,7 @@ def test_windows_stay_within_the_buffer(capacity: int) -> None:
     for position in range(600):
         window = order.window_at(position)
         assert window.first <= position < window.first + window.token_count
-        assert window.token_count <= order.window_tokens == capacity
+        assert window.token_count <= order.window_tokens == max(1, capacity // 2)
 
 
 def test_a_window_mixes_shards_far_apart() -> None:

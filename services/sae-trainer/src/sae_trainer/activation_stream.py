@@ -1,16 +1,18 @@
 """Batches of shuffled activations through a buffer of bounded size."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import torch
 from dragoman.artifacts import Artifact
-from jaxtyping import Float
-from torch import Tensor
 
 from sae_trainer.core.token_order import TokenOrder, Window
-from sae_trainer.shards import read_tokens
+from sae_trainer.shards import PairReader
 from sae_trainer.source import Source
+from sae_trainer.window_filler import Batch, Filling, WindowFiller
+
+_WAIT_SECONDS = 0.5
 
 
 class Loading(NamedTuple):
@@ -21,47 +23,68 @@ class Loading(NamedTuple):
 
 
 class ActivationStream:
-    """Reads the tokens of a source in the order of a `TokenOrder`, shard by shard."""
+    """Reads the tokens of a source, or of a transcoder's two, in the order of a `TokenOrder`. Use it as `with`.
 
-    def __init__(self, artifact: Artifact, source: Source, order: TokenOrder) -> None:
-        self._artifact, self._source, self._order = artifact, source, order
-        self._buffer: Tensor | None = None
-        self._held: Window | None = None
+    What fits into the buffer is read once, and training begins with the first window of it. Otherwise one half of the
+    buffer is read while the other is trained on.
+    """
 
-    def batches(self, position: int, size: int) -> Iterator[Loading | Float[Tensor, "size d_model"]]:
-        """Yields batches of exactly `size` tokens in their stored type, from a position of the run on, without end."""
+    def __init__(self, artifact: Artifact, reads: Source, gives: Source, order: TokenOrder) -> None:
+        """`gives` is `reads` for an autoencoder."""
+        self._order = order
+        capacity = order.epoch_tokens if order.fits else 2 * order.window_tokens
+        self._filler = WindowFiller(PairReader(artifact, reads, gives), capacity)
+        self._asked: list[Filling] = []
+        """What fits: all windows of the first epoch. Otherwise: the one in use, and the next."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._filler.close()
+
+    def batches(self, position: int, size: int) -> Iterator[Loading | Batch]:
+        """Yields batches of exactly `size` tokens from a position of the run on, without end."""
         while True:
-            pieces: list[Tensor] = []
+            pieces: list[Batch] = []
             missing = size
             while missing:
                 window = self._order.window_at(position)
-                yield from self._hold(window)
+                filling = self._in_whole(window) if self._order.fits else self._in_halves(window)
+                while not filling.wait(_WAIT_SECONDS):
+                    yield Loading(filling.filled, filling.token_count)
+                base = 0 if window.epoch and self._order.fits else filling.base
                 at = position - window.first
-                chosen = window.permutation[at : at + missing]
-                pieces.append(self._rows(torch.from_numpy(chosen)))
-                position += len(chosen)
-                missing -= len(chosen)
-            yield pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+                places = window.permutation[at : at + missing]
+                pieces.append(self._filler.rows(torch.from_numpy(places + base)))
+                position += len(places)
+                missing -= len(places)
+            yield pieces[0] if len(pieces) == 1 else _joined(pieces)
 
-    def _rows(self, places: Tensor) -> Tensor:
-        assert self._buffer is not None
-        return self._buffer.index_select(0, places)
+    def _in_whole(self, window: Window) -> Filling:
+        """Asks for everything once; a later epoch needs the last of it."""
+        if not self._asked:
+            base = 0
+            for asked in self._order.windows(0):
+                self._asked.append(self._filler.ask(asked.pieces, base))
+                base += asked.token_count
+        return self._asked[-1 if window.epoch else window.index]
 
-    def _hold(self, window: Window) -> Iterator[Loading]:
-        """Makes the buffer hold a window; does nothing when the same tokens are there already."""
-        if self._held is not None and self._held.pieces == window.pieces:
-            self._held = window
-            return
-        filled = 0
-        for piece in window.pieces:
-            part = self._source.shards[piece.shard]
-            tokens = read_tokens(self._artifact, part, piece.start, piece.stop, self._source.d_model)
-            self._room(tokens.activations.dtype)[filled : filled + piece.token_count] = tokens.activations
-            filled += piece.token_count
-            yield Loading(filled, window.token_count)
-        self._held = window
+    def _in_halves(self, window: Window) -> Filling:
+        """Asks for a window, and for the one after it as soon as the other half is free."""
+        if self._asked and self._asked[0].pieces == window.pieces:
+            return self._asked[0]
+        following = self._order.window_at(window.first + window.token_count)
+        if self._asked and self._asked[1].pieces == window.pieces:
+            current = self._asked[1]
+        else:
+            current = self._filler.ask(window.pieces, 0)
+        other = self._order.window_tokens - current.base
+        self._asked = [current, self._filler.ask(following.pieces, other)]
+        return current
 
-    def _room(self, dtype: torch.dtype) -> Tensor:
-        if self._buffer is None:
-            self._buffer = torch.empty(self._order.window_tokens, self._source.d_model, dtype=dtype)
-        return self._buffer
+
+def _joined(pieces: list[Batch]) -> Batch:
+    x = torch.cat([piece.x for piece in pieces])
+    same = pieces[0].y is pieces[0].x
+    return Batch(x, x if same else torch.cat([piece.y for piece in pieces]))

@@ -10,9 +10,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sae_trainer.core.curve import Point
+from sae_trainer.scaling import Scaling
 
 _CURVE = "run.curve"
 _SEED = "run.permutation_seed"
+_SCALING = "run.scaling"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +22,10 @@ class Saved:
     """Everything that the rest of a run depends on. The data cursor is the last point's token_count."""
 
     trainer: Mapping[str, Tensor]
-    """Weights, Adam's moments, counters; see `TopKTrainer.state`."""
+    """Weights, the optimiser's tensors, counters; see `CoderTrainer.state`."""
     curve: Sequence[Point]
     permutation_seed: int
+    scaling: Scaling
 
 
 def write_checkpoint(path: Path, saved: Saved) -> None:
@@ -30,8 +33,9 @@ def write_checkpoint(path: Path, saved: Saved) -> None:
     run = {
         _CURVE: torch.tensor([list(point) for point in saved.curve], dtype=torch.float64),
         _SEED: torch.tensor(saved.permutation_seed, dtype=torch.int64),
+        _SCALING: torch.tensor([saved.scaling.reads, saved.scaling.gives], dtype=torch.float64),
     }
-    save_file({name: tensor.cpu() for name, tensor in saved.trainer.items()} | run, path)
+    save_file({name: tensor.cpu().contiguous() for name, tensor in saved.trainer.items()} | run, path)
 
 
 def read_checkpoint(path: Path) -> Saved | None:
@@ -40,8 +44,8 @@ def read_checkpoint(path: Path) -> Saved | None:
         tensors = load_file(path)
     except (SafetensorError, OSError):
         return None
-    if _CURVE not in tensors or _SEED not in tensors:
+    if not {_CURVE, _SEED, _SCALING} <= tensors.keys():
         return None
     curve = [Point(int(row[0]), int(row[1]), *row[2:]) for row in tensors.pop(_CURVE).tolist()]
     seed = int(tensors.pop(_SEED))
-    return Saved(tensors, curve, seed)
+    return Saved(tensors, curve, seed, Scaling(*tensors.pop(_SCALING).tolist()))

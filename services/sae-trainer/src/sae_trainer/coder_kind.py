@@ -11,18 +11,20 @@ from dragoman.store import Store
 from sae_trainer.config import Config
 from sae_trainer.core.run_length import ImpossibleRun, run_of
 from sae_trainer.imported import resolved
-from sae_trainer.source import declared_hookpoints, find_hookpoint, source_of
+from sae_trainer.memory import machine_memory_bytes
+from sae_trainer.run_memory import too_large
+from sae_trainer.source import declared_hookpoints, find_hookpoint, source_pair
 from sae_trainer.spec import CoderSpec, ImportedCoder
 
 _WEIGHTS_FILE = "sae.safetensors"
 
 
 class CoderKind:
-    """Trains a TopK sparse autoencoder, or imports a coder of any architecture."""
+    """Trains a sparse autoencoder or transcoder of any architecture, or imports one."""
 
     name = "coder"
-    version = 2
-    description = "A TopK sparse autoencoder trained on dense activations, or any coder of sparsify or SAELens."
+    version = 3
+    description = "A sparse autoencoder or transcoder trained on dense activations, or one of sparsify or SAELens."
     spec = CoderSpec
     input_kinds: Mapping[str, str] = {"activations": "activations"}
 
@@ -44,18 +46,25 @@ class CoderKind:
         return spec.model_copy(update={"imported": resolved(spec.imported, self._store)})
 
     def check(self, spec: CoderSpec, inputs: Mapping[str, InputInfo]) -> None:
-        """Refuses an unknown hookpoint, k > d_sae and fewer tokens than one batch."""
+        """Refuses unknown hookpoints, k > d_sae, fewer tokens than one batch, and more than a worker's memory."""
         if spec.imported is not None:
             return
         activations = inputs["activations"]
         if activations.manifest is None:
-            find_hookpoint(spec.hookpoint, declared_hookpoints(activations.spec), activations.id)
+            names = declared_hookpoints(activations.spec)
+            find_hookpoint(spec.hookpoint, names, activations.id)
+            if spec.transcoder:
+                find_hookpoint(spec.output_hookpoint, names, activations.id, "output_hookpoint")
             return
-        source = source_of(activations.manifest, spec.hookpoint)
+        reads, gives = source_pair(activations.manifest, spec.hookpoint, spec.output_hookpoint)
         try:
-            run_of(spec, source.d_model, source.token_count)
+            run = run_of(spec, reads.d_model, reads.token_count)
         except ImpossibleRun as error:
             raise InvalidSpec(str(error), field=error.field) from error
+        memory = self._config.worker_memory_bytes or machine_memory_bytes()
+        reason = too_large(spec, run, reads, gives, self._config, memory, "the largest worker")
+        if reason is not None:
+            raise InvalidSpec(reason, field="d_sae", reason="RUN_TOO_LARGE")
 
     def plan(self, spec: CoderSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
         """One task: every step depends on the one before."""

@@ -1,5 +1,6 @@
 """Activation shards read from disk and checked. Imports torch."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from sae_trainer.source import token_count_of
+from sae_trainer.core.token_order import Piece
+from sae_trainer.source import Source, token_count_of
+
+_CHUNK_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,55 @@ def read_tokens(artifact: Artifact, part: PartInfo, start: int, stop: int, d_mod
         raise DataLoss(f"{artifact.id}: {part.name} ({Path(path).name}) cannot be read: {error}") from error
     _check_finite(tokens, artifact, part, start)
     return tokens
+
+
+class PairReader:
+    """Reads pieces of a source, or of the two of a transcoder, in small chunks that are checked."""
+
+    def __init__(self, artifact: Artifact, reads: Source, gives: Source) -> None:
+        """`gives` is `reads` for an autoencoder.
+
+        Raises:
+            DataLoss: the shards of both do not hold as many tokens.
+        """
+        if reads.shard_sizes != gives.shard_sizes:
+            raise DataLoss(
+                f"{artifact.id}: the shards of {reads.hookpoint} hold {list(reads.shard_sizes)} tokens, those of "
+                f"{gives.hookpoint} {list(gives.shard_sizes)}; they must be of the same tokens"
+            )
+        self._artifact, self._reads = artifact, reads
+        self._gives = None if gives is reads else gives
+        self._compared: set[int] = set()
+
+    def chunks(self, piece: Piece) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Yields neighbouring tokens of what is read and of what is to be given (None: the same), in order.
+
+        Raises:
+            DataLoss: a shard is not what the manifest says, or the two are not of the same tokens.
+            UserTaskError: an activation is infinite or not a number.
+        """
+        if self._gives is not None and piece.shard not in self._compared:
+            self._compare(piece.shard, self._gives)
+        rows = max(1, _CHUNK_BYTES // (4 * max(self._reads.d_model, 1)))
+        for start in range(piece.start, piece.stop, rows):
+            stop = min(start + rows, piece.stop)
+            x = self._read(self._reads, piece.shard, start, stop)
+            yield x, None if self._gives is None else self._read(self._gives, piece.shard, start, stop)
+
+    def _read(self, source: Source, shard: int, start: int, stop: int) -> Tensor:
+        return read_tokens(self._artifact, source.shards[shard], start, stop, source.d_model).activations
+
+    def _compare(self, shard: int, gives: Source) -> None:
+        names = [source.shards[shard].name for source in (self._reads, gives)]
+        first, second = (_places(self._artifact, name) for name in names)
+        if not all(torch.equal(a, b) for a, b in zip(first, second, strict=True)):
+            raise DataLoss(f"{self._artifact.id}: {names[0]} and {names[1]} are of different tokens")
+        self._compared.add(shard)
+
+
+def _places(artifact: Artifact, name: str) -> tuple[Tensor, Tensor]:
+    with safe_open(artifact.download(name), framework="pt") as file:
+        return file.get_tensor("rows"), file.get_tensor("positions")
 
 
 def _check_finite(tokens: Tokens, artifact: Artifact, part: PartInfo, start: int) -> None:

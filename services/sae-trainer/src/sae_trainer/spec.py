@@ -5,8 +5,13 @@ from typing import Annotated, Any, Literal
 from dragoman.kinds import Spec
 from pydantic import Field, model_validator
 
+from sae_trainer.core.architectures import Architecture, Optimiser, misfits, written_out
+
 _Int32 = Annotated[int, Field(ge=1, le=2**31 - 1)]
-DEFAULT_EXPANSION_FACTOR = 8.0
+_Int64 = Annotated[int, Field(ge=1, le=2**63 - 1)]
+_Above0 = Annotated[float, Field(gt=0.0, le=1e9, allow_inf_nan=False)]
+_From0 = Annotated[float, Field(ge=0.0, le=1e9, allow_inf_nan=False)]
+_Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class ImportedModel(Spec):
@@ -43,41 +48,66 @@ class ImportedCoder(Spec):
 class CoderSpec(Spec):
     """Dense activations to a sparse coder, or a coder from elsewhere.
 
-    None means: by the rule that the field states, once the data are known.
+    Defaults are written out as `core.architectures` says. What is None then is not of this architecture, or is worked
+    out once the data are known, by the rule that the field states.
     """
 
     activations_id: str = ""
     """Empty: the coder is imported."""
     hookpoint: str = ""
     """Empty: the artifact's only one."""
-    architecture: Literal["topk"] = "topk"
+    output_hookpoint: str = ""
+    """Empty: an autoencoder."""
+    skip: bool = False
+    architecture: Architecture = "topk"
     d_sae: _Int32 | None = None
     expansion_factor: float | None = Field(None, gt=0.0, le=2**20, allow_inf_nan=False)
     """Exactly one of d_sae and expansion_factor is set; 8 when neither was given."""
-    k: _Int32 = 32
+    k: _Int32 | None = None
+    target_l0: _Above0 | None = None
+    l1_coefficient: _From0 | None = None
+    l0_coefficient: _From0 | None = None
+    jumprelu_bandwidth: _Above0 | None = None
+    multi_topk: bool = False
+    widths: tuple[_Int32, ...] = ()
+    """Empty: d_sae / 16, / 8, / 4, / 2 and d_sae."""
     learning_rate: float | None = Field(None, gt=0.0, le=1.0, allow_inf_nan=False)
-    """None: 2e-4 / sqrt(d_sae / 2^14)."""
+    """None: c / sqrt(d_sae / 2^14), c by optimiser."""
     batch_tokens: _Int32 = 2048
     epochs: float = Field(1.0, gt=0.0, le=1e6, allow_inf_nan=False)
     warmup_steps: int | None = Field(None, ge=0, le=2**31 - 1)
     """None: a tenth of all steps, at most 1,000."""
-    decay_fraction: float = Field(0.2, ge=0.0, le=1.0)
-    auxk_alpha: float = Field(1 / 32, ge=0.0, le=1e3, allow_inf_nan=False)
-    dead_tokens: int | None = Field(None, ge=1, le=2**63 - 1)
+    decay_fraction: float | None = Field(None, ge=0.0, le=1.0)
+    optimiser: Optimiser = "adam"
+    beta1: _Decay | None = None
+    beta2: _Decay | None = None
+    max_grad_norm: _Above0 | None = None
+    decoder_norm: Literal["unit", "free"] | None = None
+    tied_start: bool | None = None
+    bias_start: Literal["mean", "geometric_median", "zero"] = "mean"
+    input_normalisation: Literal["none", "mean_norm"] | None = None
+    auxk_alpha: float | None = Field(None, ge=0.0, le=1e3, allow_inf_nan=False)
+    resample_tokens: _Int64 | None = None
+    dead_tokens: _Int64 | None = None
     """None: 10,000,000, at most a quarter of the run."""
+    ema_decay: _Decay | None = None
+    autocast: Literal["none", "bfloat16"] = "none"
     seed: int = Field(0, ge=-(2**63), le=2**63 - 1)
     checkpoint_steps: _Int32 = 200
     imported: ImportedCoder | None = None
 
+    @property
+    def transcoder(self) -> bool:
+        """True when it predicts another hookpoint than it reads."""
+        return bool(self.output_hookpoint)
+
     @model_validator(mode="before")
     @classmethod
-    def _write_out_width(cls, values: Any) -> Any:
-        """Writes out the default width, so that leaving it out and giving it name the same artifact."""
+    def _write_out_defaults(cls, values: Any) -> Any:
+        """So that leaving a default out and giving it name the same artifact."""
         if not isinstance(values, dict) or values.get("imported") is not None:
             return values
-        if values.get("d_sae") is None and values.get("expansion_factor") is None:
-            return {**values, "expansion_factor": DEFAULT_EXPANSION_FACTOR}
-        return values
+        return written_out(values)
 
     @model_validator(mode="after")
     def _one_origin(self) -> "CoderSpec":
@@ -95,14 +125,11 @@ class CoderSpec(Spec):
         return self
 
     @model_validator(mode="after")
-    def _one_width(self) -> "CoderSpec":
-        if self.d_sae is not None and self.expansion_factor is not None:
-            raise ValueError(
-                f"d_sae ({self.d_sae}) and expansion_factor ({self.expansion_factor:g}) are both given; "
-                "give the number of latents one way"
-            )
-        if self.d_sae is not None and self.k > self.d_sae:
-            raise ValueError(f"k is {self.k} but there are only {self.d_sae} latents; choose k <= d_sae")
+    def _fields_fit_each_other(self) -> "CoderSpec":
+        if self.imported is None:
+            found = misfits(self.model_dump())
+            if found:
+                raise ValueError("; ".join(found))
         return self
 
 

@@ -1,10 +1,17 @@
 """How long a training run is, how wide its coder, and its learning rate at each step."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sae_trainer.core.architectures import width_misfits
 from sae_trainer.spec import CoderSpec
 
+_RATES: Mapping[str, float] = {"adam": 2e-4, "signum": 5e-3, "muon": 2e-3, "schedule_free": 2e-4}
+"""Default learning rates at d_sae 2^14, as in sparsify."""
+_SCALED_OPTIMISERS = ("adam", "signum", "schedule_free")
+"""Muon's step does not depend on the size of a matrix."""
+_NESTED_SHARES = (16, 8, 4, 2)
 _LARGEST_DEFAULT_WARMUP = 1000
 _LARGEST_DEFAULT_DEAD_TOKENS = 10_000_000
 
@@ -28,6 +35,8 @@ class Run:
     warmup_steps: int
     decay_steps: int
     dead_tokens: int
+    widths: tuple[int, ...]
+    """Of the nested coders of a Matryoshka coder; empty for the others."""
 
     def learning_rate(self, step: int) -> float:
         """Returns the rate of a step counted from 0: linear warm-up to the peak, linear decay from it towards 0."""
@@ -39,10 +48,10 @@ class Run:
 def run_of(spec: CoderSpec, d_model: int, token_count: int) -> Run:
     """Works out a spec for activations of this width and number.
 
-    The default learning rate is 2e-4 / sqrt(d_sae / 2^14): Gao et al. (arXiv 2406.04093), section 3, as in sparsify.
+    Adam's default learning rate is 2e-4 / sqrt(d_sae / 2^14): Gao et al. (arXiv 2406.04093), section 3, as in sparsify.
 
     Raises:
-        ImpossibleRun: k > d_sae, or fewer tokens than one batch.
+        ImpossibleRun: more latents are asked for than d_sae, or there are fewer tokens than one batch.
     """
     step_count = math.floor(spec.epochs * token_count / spec.batch_tokens)
     if step_count < 1:
@@ -52,16 +61,30 @@ def run_of(spec: CoderSpec, d_model: int, token_count: int) -> Run:
             "lower batch_tokens, raise epochs or store more activations",
         )
     d_sae = spec.d_sae or round((spec.expansion_factor or 0) * d_model)
-    if d_sae < spec.k:
-        raise ImpossibleRun("k", f"k is {spec.k} but d_sae is {d_sae} (d_model {d_model}); choose k <= d_sae")
+    wrong = width_misfits(spec.model_dump(), d_sae)
+    if wrong:
+        raise ImpossibleRun(wrong[0].split()[0], f"{wrong[0]} (d_model {d_model})")
     run_tokens = step_count * spec.batch_tokens
     default_warmup = min(step_count // 10, _LARGEST_DEFAULT_WARMUP)
     return Run(
         d_sae=d_sae,
         batch_tokens=spec.batch_tokens,
         step_count=step_count,
-        peak_learning_rate=spec.learning_rate or 2e-4 / math.sqrt(d_sae / 2**14),
+        peak_learning_rate=spec.learning_rate or default_learning_rate(spec.optimiser, d_sae),
         warmup_steps=default_warmup if spec.warmup_steps is None else spec.warmup_steps,
-        decay_steps=math.floor(spec.decay_fraction * step_count),
+        decay_steps=math.floor((spec.decay_fraction or 0.0) * step_count),
         dead_tokens=spec.dead_tokens or max(1, min(run_tokens // 4, _LARGEST_DEFAULT_DEAD_TOKENS)),
+        widths=_widths(spec, d_sae),
     )
+
+
+def default_learning_rate(optimiser: str, d_sae: int) -> float:
+    """Returns the peak learning rate of a spec that gives none."""
+    scale = math.sqrt(d_sae / 2**14) if optimiser in _SCALED_OPTIMISERS else 1.0
+    return _RATES[optimiser] / scale
+
+
+def _widths(spec: CoderSpec, d_sae: int) -> tuple[int, ...]:
+    if spec.architecture != "matryoshka_batch_topk" or spec.widths:
+        return spec.widths
+    return tuple(sorted({max(1, d_sae // share) for share in _NESTED_SHARES} | {d_sae}))

@@ -1,0 +1,70 @@
+"""The coder that a spec asks for, before its first step, and the options of its trainer. Imports torch."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from sparse_coders import SparseCoder, TrainerOptions, initial_coder
+from sparse_coders.form import Form, empty_coder
+from torch import Tensor
+
+from sae_trainer.core.architectures import BASELINES
+from sae_trainer.core.run_length import Run
+from sae_trainer.spec import CoderSpec
+
+_FROZEN: Mapping[str, Literal["decoder", "all"]] = {"frozen_decoder": "decoder", "random": "all"}
+
+
+def options_of(spec: CoderSpec, run: Run, seed: int) -> TrainerOptions:
+    """Returns how the coder is trained; `seed` is that of resampling."""
+    given = {name: getattr(spec, name) for name in ("l1_coefficient", "l0_coefficient", "jumprelu_bandwidth", "beta2")}
+    return TrainerOptions(
+        k=spec.k,
+        auxk_alpha=spec.auxk_alpha or 0.0,
+        multi_topk=spec.multi_topk,
+        dead_tokens=run.dead_tokens,
+        resample_tokens=spec.resample_tokens,
+        target_l0=spec.target_l0,
+        optimiser=spec.optimiser,
+        beta1=spec.beta1,
+        max_grad_norm=spec.max_grad_norm,
+        decoder_norm=spec.decoder_norm,
+        frozen=_FROZEN.get(spec.architecture, "none"),
+        ema_decay=spec.ema_decay,
+        autocast=spec.autocast,
+        seed=seed % 2**63,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def form_of(spec: CoderSpec, run: Run, d_model: int, d_out: int) -> Form:
+    """Returns the architecture and the sizes of the coder; baselines are TopK coders."""
+    architecture = "topk" if spec.architecture in BASELINES else spec.architecture
+    return Form(
+        architecture=architecture,
+        d_model=d_model,
+        d_sae=run.d_sae,
+        d_out=d_out,
+        transcoder=spec.transcoder,
+        skip=spec.skip,
+        k=spec.k if architecture == "topk" else None,
+        widths=run.widths,
+    )
+
+
+def blank_coder(form: Form) -> SparseCoder:
+    """Returns a coder whose parameters are 0, for a trainer to load a checkpoint into."""
+    coder = empty_coder(form).to_empty(device="cpu")
+    with torch.no_grad():
+        for parameter in coder.parameters():
+            parameter.zero_()
+    return coder
+
+
+def first_coder(
+    spec: CoderSpec, form: Form, x: Float[Tensor, "n d_model"], y: Float[Tensor, "n d_out"], seed: int
+) -> SparseCoder:
+    """Returns the coder that training starts from: the same for the same sample and seed."""
+    assert form.k is not None
+    return initial_coder(form.d_model, form.d_sae, form.k, x, seed % 2**63)
