@@ -2,12 +2,12 @@
 
 from sparse_coders.batch_topk_coder import BatchTopKCoder, MatryoshkaCoder
 from sparse_coders.coder_files import CONFIG_FILE
-from sparse_coders.coder_trainer import CoderTrainer
+from sparse_coders.coder_trainer import CoderTrainer, StepReport
 from sparse_coders.errors import InvalidOption, InvalidShape, MalformedCoder, UnsupportedCoder
 from sparse_coders.form import ARCHITECTURES, Form
 from sparse_coders.gated_coder import GatedCoder
 from sparse_coders.gradients import Backward, Gradients, Losses, gradients
-from sparse_coders.initial import initial_coder, normalise_decoder
+from sparse_coders.initial import Initialisation, initial_coder, initial_coder_of, normalise_decoder
 from sparse_coders.jumprelu_coder import JumpReLUCoder
 from sparse_coders.layouts import load
 from sparse_coders.options import TrainerOptions
@@ -17,7 +17,7 @@ from sparse_coders.sparse_coder import Encoded, SparseCoder
 from sparse_coders.sparsify_layout import WEIGHTS_FILE, config_of, load_matrix, save
 from sparse_coders.threshold_coder import ThresholdCoder
 from sparse_coders.topk_coder import TopKCoder
-from sparse_coders.trainer import StepReport, TopKTrainer
+from sparse_coders.trainer import TopKTrainer
 from sparse_coders.trainers import trainer_of
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "Form",
     "GatedCoder",
     "Gradients",
+    "Initialisation",
     "InvalidOption",
     "InvalidShape",
     "JumpReLUCoder",
@@ -48,6 +49,7 @@ __all__ = [
     "config_of",
     "gradients",
     "initial_coder",
+    "initial_coder_of",
     "load",
     "load_matrix",
     "load_saelens",

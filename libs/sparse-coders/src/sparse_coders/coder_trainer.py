@@ -1,52 +1,173 @@
 """One training step of any coder, and everything that the next one depends on."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sparse_coders.errors import InvalidOption
+from sparse_coders.initial import normalise_decoder
+from sparse_coders.objectives import Backward, objective_of
+from sparse_coders.optimisers import Optimiser
 from sparse_coders.options import TrainerOptions
+from sparse_coders.resampling import resample
+from sparse_coders.saved_tensor import saved_tensor
 from sparse_coders.sparse_coder import SparseCoder
-from sparse_coders.topk_coder import TopKCoder
-from sparse_coders.trainer import StepReport, TopKTrainer
+from sparse_coders.sparsity_control import SparsityControl
+
+_THRESHOLD_STEPS = 100
+"""Steps over which BatchTopK's threshold is averaged."""
+_THRESHOLD_RATE = 10.0
+"""JumpReLU: how much faster thresholds may move than the learning rate says, in mean thresholds at the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What a step saw, before it changed the weights."""
+
+    loss: float
+    """All terms with their weights."""
+    fvu: float
+    """Fraction of the batch's variance unexplained."""
+    l0: float
+    """Mean number of latents that fired for a token."""
+    dead_fraction: float
+    """Share of the latents that did not fire in the last dead_tokens tokens."""
 
 
 class CoderTrainer:
-    """Trains a coder in place, in plain PyTorch."""
+    """Trains a coder of any architecture in place, in plain PyTorch."""
 
     def __init__(self, coder: SparseCoder, options: TrainerOptions) -> None:
-        """Takes over a coder and trains it in place.
+        """Takes over a coder.
 
         Args:
             coder: Float32 weights, on the device that shall train.
             options: How.
 
         Raises:
-            InvalidOption: the options do not fit the coder.
+            InvalidOption: the options do not fit the coder, or PyTorch has no such optimiser.
         """
-        options.check(coder)
-        if not isinstance(coder, TopKCoder) or coder.transcoder:
-            raise InvalidOption(f"{coder.architecture} coders cannot be trained yet, TopK autoencoders can")
-        self.coder = coder
-        self.options = options
-        self._trainer = TopKTrainer(coder, auxk_alpha=options.auxk_alpha, dead_tokens=options.dead_tokens)
+        self.coder, self.options = coder, options
+        self._objective = objective_of(coder, options)
+        self._optimiser = Optimiser(self._objective.trained, options)
+        self._sparsity = SparsityControl(coder, options)
+        self._idle_tokens = torch.zeros(coder.d_sae, dtype=torch.int64, device=coder.device)
+        self._token_count = torch.zeros((), dtype=torch.int64)
+        self._step_count = torch.zeros((), dtype=torch.int64)
+        self._threshold_scale = torch.zeros((), dtype=torch.float64)
+        if coder.architecture == "jumprelu":
+            self._threshold_scale.fill_(coder.get_parameter("threshold").detach().double().mean().item())
+        self._ema: dict[str, Tensor] = {}
+        if options.ema_decay is not None:
+            self._ema = {name: value.detach().clone() for name, value in self._objective.trained.items()}
 
+    @torch.no_grad()
     def step(self, x: Float[Tensor, "n d_model"], y: Float[Tensor, "n d_out"], learning_rate: float) -> StepReport:
-        """Trains on a batch in the coder's dtype and on its device; y is x for an autoencoder."""
-        return self._trainer.step(x, learning_rate)
+        """Trains on a batch.
+
+        Args:
+            x: What the coder reads, in its dtype and on its device.
+            y: What it shall give: x itself for an autoencoder.
+            learning_rate: Of this step.
+        """
+        is_dead = self._idle_tokens >= self.options.dead_tokens
+        dead = is_dead.nonzero().flatten()
+        centred = self._objective.centred(x)
+        result = self._objective.backward(x, y, dead, self._sparsity.coefficient, self._bandwidth())
+        self._update(result.gradients, learning_rate)
+        self._idle_tokens.add_(len(x)).masked_fill_(result.fired, 0)
+        self._resample(centred, result, dead)
+        self._token_count += len(x)
+        self._step_count += 1
+        self._average(result)
+        scalars = torch.stack([*result.losses, is_dead.float().mean()]).cpu()  # one wait for a GPU, not four
+        report = StepReport(*(float(scalar) for scalar in scalars))
+        self._sparsity.update(report.l0)
+        return report
 
     def state(self) -> dict[str, Tensor]:
         """Returns every tensor that the next step depends on."""
-        return self._trainer.state()
+        weights = {f"weights.{name}": value.detach() for name, value in self.coder.named_parameters()}
+        ema = {f"ema.{name}": value for name, value in self._ema.items()}
+        return weights | self._optimiser.state() | self._sparsity.state() | ema | self._counters()
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Takes up where another trainer with the same options was when it called `state`.
+        """Takes up where another trainer of such a coder with the same options was when it called `state`.
 
         Raises:
             MalformedCoder: a tensor is missing or has another shape.
         """
-        self._trainer.load_state(state)
+        for name, value in self.coder.named_parameters():
+            value.data = saved_tensor(state, f"weights.{name}", value)
+        self._optimiser.load_state(state)
+        self._sparsity.load_state(state)
+        self._ema = {name: saved_tensor(state, f"ema.{name}", value) for name, value in self._ema.items()}
+        for name, value in self._counters().items():
+            value.copy_(saved_tensor(state, name, value))
 
+    @torch.no_grad()
     def finish(self) -> None:
-        """Puts the weights that training was for into the coder; no step may follow."""
+        """Puts the averaged weights into the coder, where weights are averaged. No step may follow."""
+        self._optimiser.finish()
+        for name, value in self._ema.items():
+            self.coder.get_parameter(name).copy_(value)
+        if self.options.unit_decoder(self.coder):
+            normalise_decoder(self.coder)
+
+    def _counters(self) -> dict[str, Tensor]:
+        found = {"idle_tokens": self._idle_tokens, "token_count": self._token_count, "step_count": self._step_count}
+        return found | ({"threshold_scale": self._threshold_scale} if self.coder.architecture == "jumprelu" else {})
+
+    def _bandwidth(self) -> float:
+        """Returns the width of JumpReLU's kernel."""
+        scale = self._threshold_scale.item()
+        if self.coder.architecture == "jumprelu" and scale <= 0:
+            raise InvalidOption("the thresholds start at 0 and say no scale; make the coder with initial_coder_of")
+        return self.options.jumprelu_bandwidth * scale
+
+    def _update(self, gradients: dict[str, Tensor], learning_rate: float) -> None:
+        unit = self.options.unit_decoder(self.coder)
+        if unit:
+            W_dec, gradient = self.coder.W_dec, gradients["W_dec"]
+            gradient.addcmul_(W_dec, (gradient * W_dec).sum(1, keepdim=True), value=-1)
+        if self.options.max_grad_norm is not None:
+            _clip(gradients, self.options.max_grad_norm)
+        self._optimiser.step(gradients, learning_rate, {"threshold": _THRESHOLD_RATE * self._threshold_scale.item()})
+        if unit:
+            normalise_decoder(self.coder)
+        if self.coder.architecture == "jumprelu":
+            self.coder.get_parameter("threshold").clamp_(min=0)
+
+    def _resample(self, centred: Float[Tensor, "n d_model"], result: Backward, dead: Int64[Tensor, " n_dead"]) -> None:
+        """Starts dead latents anew when a multiple of resample_tokens is passed."""
+        every, seen, n = self.options.resample_tokens, int(self._token_count), len(centred)
+        if every is None or seen // every == (seen + n) // every or not len(dead) or not self._objective.trained:
+            return
+        generator = torch.Generator().manual_seed(self.options.seed + seen)
+        resample(self.coder, centred, result.residual, dead, generator)
+        for name in self._objective.trained:
+            self._optimiser.forget(name, dead)
+        self._idle_tokens[dead] = 0
+
+    def _average(self, result: Backward) -> None:
+        """Follows the weights, and the least activation that BatchTopK kept."""
+        count = int(self._step_count)
+        for name, average in self._ema.items():
+            assert self.options.ema_decay is not None
+            # Young averages forget faster, so that the start does not stay in them.
+            decay = min(self.options.ema_decay, count / (count + 9))
+            average.lerp_(self.coder.get_parameter(name), 1 - decay)
+        if result.least_act is not None and "threshold" in self.coder.own_shapes():
+            threshold = self.coder.get_parameter("threshold")
+            threshold.lerp_(result.least_act, 1 / min(count, _THRESHOLD_STEPS))
+
+
+def _clip(gradients: dict[str, Tensor], largest: float) -> None:
+    """Scales all gradients so that their common L2 norm is at most `largest`, in place."""
+    norm = torch.stack([value.norm() for value in gradients.values()]).norm() if gradients else torch.zeros(())
+    scale = (largest / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp(max=1.0)
+    for value in gradients.values():
+        value.mul_(scale)

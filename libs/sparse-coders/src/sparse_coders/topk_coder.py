@@ -1,11 +1,14 @@
 """The TopK sparse autoencoder of Gao et al. (arXiv 2406.04093, section 2.3), in sparsify's parametrisation."""
 
+from collections.abc import Mapping
+from typing import Unpack
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sparse_coders.errors import InvalidShape
-from sparse_coders.sparse_coder import Encoded, SparseCoder, parameter
+from sparse_coders.sparse_coder import CoderOptions, Encoded, SparseCoder
 
 
 class TopKCoder(SparseCoder):
@@ -13,30 +16,24 @@ class TopKCoder(SparseCoder):
 
     architecture = "topk"
 
-    def __init__(
-        self,
-        d_model: int,
-        d_sae: int,
-        k: int,
-        *,
-        d_out: int | None = None,
-        transcoder: bool = False,
-        skip: bool = False,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-    ) -> None:
+    b_enc: Float[Tensor, " d_sae"]
+
+    def __init__(self, d_model: int, d_sae: int, k: int, **options: Unpack[CoderOptions]) -> None:
         """Makes a coder with all parameters 0; see `sparse_coders.initial_coder` and `sparse_coders.load`.
 
         Raises:
             InvalidShape: a size is below 1 or k is above d_sae.
         """
-        super().__init__(d_model, d_sae, d_out=d_out, transcoder=transcoder, skip=skip, dtype=dtype, device=device)
+        super().__init__(d_model, d_sae, **options)
         if k < 1:
             raise InvalidShape(f"k is {k}; it must be at least 1")
         if k > d_sae:
             raise InvalidShape(f"k is {k} but there are only {d_sae} latents; choose k <= d_sae")
         self._k = k
-        self.b_enc: Float[Tensor, " d_sae"] = parameter(d_sae, dtype=dtype, device=device)
+
+    def own_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Returns the encoder's bias."""
+        return {"b_enc": (self.d_sae,)}
 
     @property
     def k(self) -> int:

@@ -1,30 +1,16 @@
 """One training step, and everything that the next one depends on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparse_coders.errors import MalformedCoder
+from sparse_coders.coder_trainer import StepReport
 from sparse_coders.gradients import Gradients, gradients
 from sparse_coders.initial import normalise_decoder
+from sparse_coders.saved_tensor import saved_tensor
 from sparse_coders.topk_coder import TopKCoder
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """What a step saw, before it changed the weights."""
-
-    loss: float
-    """fvu + auxk_alpha * auxiliary loss."""
-    fvu: float
-    """Fraction of the batch's variance unexplained."""
-    l0: float
-    """Mean number of latents that fired for a token."""
-    dead_fraction: float
-    """Share of the latents that did not fire in the last dead_tokens tokens."""
 
 
 class TopKTrainer:
@@ -87,16 +73,8 @@ class TopKTrainer:
             MalformedCoder: a tensor is missing or has another shape.
         """
         for name, parameter in self._parameters.items():
-            parameter.data = _like(state, f"weights.{name}", parameter)
-            moments = {key: _like(state, f"adam.{name}.{key}", parameter) for key in ("exp_avg", "exp_avg_sq")}
+            parameter.data = saved_tensor(state, f"weights.{name}", parameter)
+            moments = {key: saved_tensor(state, f"adam.{name}.{key}", parameter) for key in ("exp_avg", "exp_avg_sq")}
             step = state[f"adam.{name}.step"].clone()
             self._adam.state[parameter] = {"step": step, **moments}
-        self._idle_tokens = _like(state, "idle_tokens", self._idle_tokens)
-
-
-def _like(state: Mapping[str, Tensor], name: str, reference: Tensor) -> Tensor:
-    """Returns a copy in memory of its own: mapped files are aligned otherwise, and then sums may round otherwise."""
-    if name not in state or state[name].shape != reference.shape:
-        found = list(state[name].shape) if name in state else "nothing"
-        raise MalformedCoder(f"training state: {name} is {found}; expected {list(reference.shape)}")
-    return state[name].to(reference.device, reference.dtype, copy=True)
+        self._idle_tokens = saved_tensor(state, "idle_tokens", self._idle_tokens)
