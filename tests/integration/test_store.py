@@ -171,14 +171,37 @@ def test_a_cancelled_job_leaves_nothing(store: Store) -> None:
 
 def test_the_newest_checkpoint_wins(store: Store, tmp_path: Path) -> None:
     assert store.get_checkpoint(ID, "0-0", tmp_path) is None
-    for step in (b"one", b"two"):
+    for step in (b"one", b"two", b"three"):
         (tmp_path / "state.safetensors").write_bytes(step)
         store.put_checkpoint(ID, "0-0", tmp_path / "state.safetensors")
     copy = store.get_checkpoint(ID, "0-0", tmp_path)
     assert copy is not None
-    assert (copy.suffix, copy.read_bytes()) == (".safetensors", b"two")
-    assert len(store.objects.list(f"checkpoints/{ID}/")) == 2, "one file, one pointer to it"
+    assert (copy.suffix, copy.read_bytes()) == (".safetensors", b"three")
+    assert len(store.objects.list(f"checkpoints/{ID}/")) == 3, "two files, one pointer to them"
     assert store.get_checkpoint(ID, "0-1", tmp_path) is None
+
+
+@pytest.mark.parametrize("loss", ["damaged", "gone"])
+def test_the_checkpoint_before_stands_in_for_a_damaged_one(store: Store, tmp_path: Path, loss: str) -> None:
+    known: set[str] = set()
+    for step in (b"one", b"two", b"three"):
+        (tmp_path / "state.json").write_bytes(step)
+        store.put_checkpoint(ID, "0-0", tmp_path / "state.json")
+        files = {listed.key for listed in store.objects.list(f"checkpoints/{ID}/0-0-")}
+        [newest] = files - known
+        known |= files
+    if loss == "damaged":
+        store.objects.put_bytes(newest, b"thr33")
+    else:
+        store.objects.delete([newest])
+    copy = store.get_checkpoint(ID, "0-0", tmp_path)
+    assert copy is not None
+    assert copy.read_bytes() == b"two"
+    (tmp_path / "state.json").write_bytes(b"three again")
+    store.put_checkpoint(ID, "0-0", tmp_path / "state.json")
+    copy = store.get_checkpoint(ID, "0-0", tmp_path)
+    assert copy is not None
+    assert copy.read_bytes() == b"three again"
 
 
 def test_a_damaged_checkpoint_is_no_checkpoint(store: Store, tmp_path: Path) -> None:

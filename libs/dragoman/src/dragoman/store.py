@@ -2,7 +2,7 @@
 
 artifacts/<kind>/<id>/manifest.json            written last and once: the commit
 artifacts/<kind>/<id>/<stem>-<sha16>.<ext>     parts, content-addressed
-checkpoints/<job>/<task>.json, <task>-<uuid>   newest checkpoint of a task: a pointer, and the file it points to
+checkpoints/<job>/<task>.json, <task>-<uuid>   the two newest checkpoints of a task: a pointer, and what it points to
 receipts/<job>/<task>.json                     proof that a task is done; the first writer wins
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from dragoman.artifacts import Manifest, PartInfo
 from dragoman.errors import DataLoss, NotFound, SystemTaskError
@@ -143,27 +144,36 @@ class Store:
     # ------------------------------------------------------------ checkpoints
 
     def put_checkpoint(self, job_id: str, task_id: str, path: Path) -> None:
-        """Stores the state a task can resume from. File first, then the pointer to it, then the old file goes."""
+        """Stores the state a task can resume from, and keeps the one before it.
+
+        File first, then the pointer to both, then the file before those goes.
+        """
         pointer = f"checkpoints/{job_id}/{task_id}.json"
-        old = self.objects.get_bytes(pointer)
+        data = self.objects.get_bytes(pointer)
+        old: dict[str, Json] = {} if data is None else json.loads(data)
+        gone: Any = old.pop("before", None)
         key = f"checkpoints/{job_id}/{task_id}-{uuid.uuid4().hex}"
         size, sha256 = self.objects.put_file(key, path)
         body: dict[str, Json] = {"key": key, "size_bytes": size, "sha256": sha256, "suffix": path.suffix}
-        self.objects.put_bytes(pointer, canonical_json(body))
-        if old is not None:
-            self.objects.delete([json.loads(old)["key"]])
+        self.objects.put_bytes(pointer, canonical_json({**body, "before": old or None}))
+        if gone is not None:
+            self.objects.delete([gone["key"]])
 
     def get_checkpoint(self, job_id: str, task_id: str, folder: Path) -> Path | None:
-        """Returns a local copy of a task's newest checkpoint, or None: then the task starts from the beginning."""
-        for _ in range(2):  # a pointer may be replaced, and its file removed, between the two reads
-            pointer = self.objects.get_bytes(f"checkpoints/{job_id}/{task_id}.json")
-            if pointer is None:
-                return None
-            wanted = json.loads(pointer)
+        """Returns a local copy of a task's newest checkpoint that is whole.
+
+        None when there is none: then the task starts from the beginning.
+        """
+        pointer = self.objects.get_bytes(f"checkpoints/{job_id}/{task_id}.json")
+        if pointer is None:
+            return None
+        newest = json.loads(pointer)
+        for wanted in filter(None, (newest, newest.get("before"))):
             path = folder / f"checkpoint{wanted['suffix']}"
             if self.objects.get_file(wanted["key"], path) == (wanted["size_bytes"], wanted["sha256"]):
                 return path
             path.unlink(missing_ok=True)
+            _LOG.warning("a checkpoint of %s %s is damaged or gone; the one before it is tried", job_id, task_id)
         _LOG.warning("checkpoint of %s %s is lost; the task starts from the beginning", job_id, task_id)
         return None
 
@@ -175,7 +185,11 @@ class Store:
 
     def put_receipt(self, job_id: str, task_id: str, value: Json) -> bool:
         """Records what a task made; returns False when it was recorded before, and leaves that as it is."""
-        return self.objects.put_if_absent(_receipt_key(job_id, task_id), canonical_json(value))
+        data, key = canonical_json(value), _receipt_key(job_id, task_id)
+        ours = self.objects.put_if_absent(key, data)
+        if ours:
+            self._remember(key, hashlib.md5(data, usedforsecurity=False).hexdigest(), json.loads(data))
+        return ours
 
     def get_receipt(self, job_id: str, task_id: str) -> Json:
         """Returns a task's receipt, or None when it is not done."""
@@ -185,6 +199,8 @@ class Store:
     def list_receipts(self, job_id: str) -> list[Json]:
         """Returns the receipts of a job's tasks, in no particular order."""
         listed = self.objects.list(f"receipts/{job_id}/")
+        if len(listed) < _READERS:
+            return [value for value in map(self._receipt, listed) if value is not None]
         with ThreadPoolExecutor(_READERS, thread_name_prefix="receipts") as pool:
             return [value for value in pool.map(self._receipt, listed) if value is not None]
 
@@ -197,14 +213,17 @@ class Store:
         if data is None:
             return None
         value = json.loads(data)
+        self._remember(listed.key, listed.version, value)
+        return value
+
+    def _remember(self, key: str, version: str, value: Json) -> None:
         if len(self._receipts) >= _KNOWN_RECEIPTS:
             self._receipts.clear()
-        self._receipts[listed.key] = (listed.version, value)
-        return value
+        self._receipts[key] = (version, value)
 
     def delete_receipts(self, job_id: str) -> None:
         """Removes every receipt of a job."""
-        self.delete_under(f"receipts/{job_id}/")
+        self.objects.delete([listed.key for listed in self.objects.list(f"receipts/{job_id}/")])
         for key in [key for key in list(self._receipts) if key.startswith(f"receipts/{job_id}/")]:
             self._receipts.pop(key, None)
 
