@@ -164,6 +164,8 @@ def latents_parts(
         "tokens_id": tokens_id,
         "token_count": int((corpus.documents >= 0).sum()),
         "entry_count": len(places),
+        "dead_count": int((by_latent == 0).all(axis=1).sum()),
+        "rare_count": 0,
         "row_count": len(corpus.tokens),
         "rows": [[0, len(corpus.tokens)]],
     }

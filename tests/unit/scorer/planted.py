@@ -18,6 +18,8 @@ from dragoman.folder import FolderArtifact, FolderArtifacts
 from dragoman.ids import derived_seed
 from dragoman.manifests import MANIFEST_NAME, manifest_to_json
 from scorer.core.judgement import Verdict
+from scorer.core.requests import Choice
+from scorer.llm_judge import likeliest
 from scorer.spec import LlmRef
 
 from tests.support.latents_writer import Kept
@@ -192,8 +194,8 @@ def _befores(text: str) -> Iterator[str]:
             yield text[:at].replace("<<", "").replace(">>", "")
 
 
-Rule = Callable[[Asked], "float | str"]
-"""P(yes), or the name of a failure."""
+Rule = Callable[[Asked], "float | str | Sequence[float]"]
+"""P(yes), or the name of a failure, or the probability of each answer."""
 
 
 @dataclass
@@ -204,20 +206,24 @@ class RuleJudge:
     logprobs: bool = True
     prompts: list[str] = field(default_factory=list)
 
-    def resolve(self, llm: LlmRef) -> LlmRef:
+    def resolve(self, llm: LlmRef, needs: frozenset[str]) -> LlmRef:
         return llm.model_copy(update={"model": llm.model or "rule", "max_tokens": 1})
 
-    def verdicts(self, prompts: Sequence[str], llm: LlmRef) -> Iterator[tuple[int, Verdict]]:
-        self.prompts += prompts
-        for index in reversed(range(len(prompts))):  # answers come in any order
-            yield index, self._verdict(prompts[index])
+    def verdicts(self, requests: Sequence[Choice], llm: LlmRef) -> Iterator[tuple[int, Verdict]]:
+        self.prompts += [request.prompt for request in requests]
+        for index in reversed(range(len(requests))):  # answers come in any order
+            yield index, self._verdict(requests[index].prompt)
 
     def _verdict(self, prompt: str) -> Verdict:
         said = self.rule(Asked.of(prompt))
         tokens = len(prompt.split())
         if isinstance(said, str):
             return Verdict(said, prompt_tokens=tokens)
-        return Verdict("answered", said > 0.5, said if self.logprobs else None, tokens, tokens // 2, 1)
+        shares = (said, 1.0 - said) if isinstance(said, float) else tuple(said)
+        return Verdict(
+            "answered", likeliest(shares), shares if self.logprobs else None,
+            prompt_tokens=tokens, cached_tokens=tokens // 2, completion_tokens=1,
+        )  # fmt: skip
 
 
 def oracle(asked: Asked) -> float:

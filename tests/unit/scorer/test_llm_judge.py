@@ -7,8 +7,10 @@ import time
 import pytest
 from dragoman.errors import InvalidSpec, TransientTaskError, Unavailable, UserTaskError
 from dragoman.llm import Completion, Endpoint, Failure, FailureKind, TokenLogprob, Usage
-from scorer.core.judgement import Verdict
-from scorer.llm_judge import LlmJudge, verdict
+from scorer.core import judgement
+from scorer.core.requests import Choice
+from scorer.llm_judge import LlmJudge
+from scorer.llm_judge import verdict as read
 from scorer.spec import LlmRef
 
 from tests.support.scripted_http import Reply, ScriptedServer, error_reply, scripted
@@ -29,19 +31,37 @@ def reply(text: str, candidates: dict[str, float] | None = None) -> Reply:
     return Reply(body=json.dumps({"choices": [choice], "usage": usage}).encode())
 
 
+def Verdict(outcome: str, answer: bool | None = None, p_yes: float | None = None, *tokens: int) -> judgement.Verdict:
+    """A verdict on a question of yes or no."""
+    names = ("prompt_tokens", "cached_tokens", "completion_tokens")
+    return judgement.Verdict(
+        outcome, None if answer is None else 1 - answer, None if p_yes is None else (p_yes, 1.0 - p_yes),
+        **dict(zip(names, tokens, strict=False)),
+    )  # fmt: skip
+
+
+def verdict(reply: Completion | Failure) -> judgement.Verdict:
+    return read(reply, judgement.ANSWERS)
+
+
+def asked(*prompts: str) -> list[Choice]:
+    return [Choice(prompt, judgement.ANSWERS) for prompt in prompts]
+
+
 def judge(server: ScriptedServer, **options: float) -> LlmJudge:
     return LlmJudge(Endpoint(server.url, **options))
 
 
 def test_p_yes_is_the_share_of_yes_among_both_answers() -> None:
     found = verdict(completion(Yes=0.3, yes=0.1, No=0.2, Maybe=0.4))
-    assert found.p_yes == pytest.approx(0.4 / 0.6)
-    assert found == Verdict("answered", True, found.p_yes, 30, 20, 1)
+    assert found.shares[0] == pytest.approx(0.4 / 0.6)
+    assert (found.outcome, found.choice, found.shares[1]) == ("answered", 0, pytest.approx(0.2 / 0.6))
+    assert (found.prompt_tokens, found.cached_tokens, found.completion_tokens) == (30, 20, 1)
 
 
 def test_an_answer_that_is_no_candidate_has_probability_0() -> None:
-    assert verdict(completion(No=0.9)).p_yes == 0.0
-    assert verdict(completion(Yes=0.9)).p_yes == 1.0
+    assert verdict(completion(No=0.9)).shares[0] == 0.0
+    assert verdict(completion(Yes=0.9)).shares[0] == 1.0
 
 
 def test_neither_answer_among_the_candidates_is_unparsable_and_is_paid_for() -> None:
@@ -62,13 +82,13 @@ def test_a_refusal_keeps_its_name() -> None:
 
 def test_one_token_is_asked_for_with_its_candidates() -> None:
     with scripted(lambda n, path, body: reply(" No", {" No": 0.8, " Yes": 0.2})) as server:
-        [(index, found)] = judge(server).verdicts(["Is it? Answer:"], LLM)
-        assert (index, found.answer, found.p_yes) == (0, False, pytest.approx(0.2))
+        [(index, found)] = judge(server).verdicts(asked("Is it? Answer:"), LLM)
+        assert (index, found.choice == 0, found.shares[0]) == (0, False, pytest.approx(0.2))
         path, body = server.seen[0]
-        asked = json.loads(body)
+        sent = json.loads(body)
         assert path == "/v1/completions"
-        assert (asked["prompt"], asked["max_tokens"], asked["temperature"]) == ("Is it? Answer:", 1, 0.0)
-        assert asked["logprobs"] > 1
+        assert (sent["prompt"], sent["max_tokens"], sent["temperature"]) == ("Is it? Answer:", 1, 0.0)
+        assert sent["logprobs"] > 1
 
 
 def test_an_engine_that_refuses_log_probabilities_is_asked_for_the_word() -> None:
@@ -78,7 +98,7 @@ def test_an_engine_that_refuses_log_probabilities_is_asked_for_the_word() -> Non
         return error_reply(400, "logprobs are not supported") if "logprobs" in json.loads(body) else reply(" Yes")
 
     with scripted(script) as server:
-        found = dict(judge(server).verdicts(["a", "b"], LLM))
+        found = dict(judge(server).verdicts(asked("a", "b"), LLM))
     assert found == {0: Verdict("answered", True, None, 30, 20, 1), 1: Verdict("answered", True, None, 30, 20, 1)}
 
 
@@ -89,7 +109,7 @@ def test_an_engine_that_rejects_everything_is_an_error_in_its_words() -> None:
         return error_reply(400, "out of order")
 
     with scripted(script) as server, pytest.raises(UserTaskError, match="out of order"):
-        list(judge(server).verdicts(["a"], LLM))
+        list(judge(server).verdicts(asked("a"), LLM))
 
 
 def slow_on(word: str) -> ScriptedServer:
@@ -103,7 +123,7 @@ def slow_on(word: str) -> ScriptedServer:
 
 def test_a_question_that_times_out_alone_is_a_failure_of_its_own() -> None:
     with slow_on("hard") as server:
-        found = dict(judge(server, concurrency=2, timeout=0.3).verdicts(["a", "b", "hard", "c", "d"], LLM))
+        found = dict(judge(server, concurrency=2, timeout=0.3).verdicts(asked("a", "b", "hard", "c", "d"), LLM))
     assert sorted(found) == [0, 1, 2, 3, 4]
     assert found[2] == Verdict("timeout")
     assert {found[i].outcome for i in (0, 1, 3, 4)} == {"answered"}
@@ -111,7 +131,7 @@ def test_a_question_that_times_out_alone_is_a_failure_of_its_own() -> None:
 
 def test_an_engine_that_answers_nothing_in_time_is_tried_again_later() -> None:
     with slow_on("") as server, pytest.raises(TransientTaskError, match="no reply in time"):
-        list(judge(server, concurrency=2, timeout=0.2).verdicts(["a", "b"], LLM))
+        list(judge(server, concurrency=2, timeout=0.2).verdicts(asked("a", "b"), LLM))
 
 
 def test_resolve_fills_in_the_model_and_one_token() -> None:

@@ -119,6 +119,6 @@ def test_mean_interval_covers_the_truth() -> None:
 
 
 def test_constant_answer_accuracy_is_the_larger_class() -> None:
-    assert constant_answer_accuracy(10, 10) == 0.5
-    assert constant_answer_accuracy(4, 10) == pytest.approx(10 / 14)
-    assert constant_answer_accuracy(0, 0) is None
+    assert constant_answer_accuracy({0: 10, 1: 10}) == 0.5
+    assert constant_answer_accuracy({0: 4, 1: 10}) == pytest.approx(10 / 14)
+    assert constant_answer_accuracy({}) is None

@@ -13,9 +13,8 @@ from dragoman.artifacts import Artifact, InputInfo
 from dragoman.errors import InvalidSpec, TransientTaskError, UserTaskError
 from dragoman.folder import FolderArtifact
 from latent_cache import Window
-from scorer.core.examples import DocumentLeak, Example
+from scorer.core.examples import DocumentLeak, Example, Shown
 from scorer.core.metrics import mean_interval
-from scorer.core.prompts import question
 from scorer.core.scorers import METHODS
 from scorer.scores_kind import ScoresKind
 from scorer.spec import LlmRef, ScoresSpec
@@ -240,7 +239,7 @@ def test_labels_are_balanced_and_in_an_order_of_their_own(laid: p.Laid, tmp_path
 
 
 def test_worked_examples_are_as_often_yes_as_no() -> None:
-    for method in METHODS.values():
+    for method in (METHODS[scorer] for scorer in SCORERS):
         assert method.prefix.count("Answer: Yes\n") == method.prefix.count("Answer: No\n") == 4
 
 
@@ -248,12 +247,18 @@ def test_prompts_are_those_of_the_version() -> None:
     """Who changes a prompt must give its method and ScoresKind a new version, and then the new digest here."""
     window = Window(0, 0, 0, "test", np.arange(4, dtype=np.int32), np.asarray([0, 1, 1, 0], np.float32))
     example = Example(0, window, "active", True, 9, window.activations > 0)
-    texts = {m: m.text(example, [" one", " two", " three\n", " four"]) for m in METHODS.values()}
-    prompts = {m.version: question(m.prefix, "an  explanation", text) for m, text in texts.items()}
-    assert ScoresKind.version == 2
+    five = replace(example, company=tuple(Shown(window, example.marks, 9) for _ in range(5)))
+    pieces = [" one", " two", " three\n", " four"]
+    prompts = {
+        m.version: m.request(five if m.label_free else example, "an  explanation", lambda _: pieces).prompt
+        for m in METHODS.values()
+    }
+    assert ScoresKind.version == 3
     assert {version: sha256(prompt.encode()).hexdigest()[:16] for version, prompt in prompts.items()} == {
-        "detection-random-1": "269b8adcd90f541a",
+        "detection-typed-2": "269b8adcd90f541a",
         "fuzzing-wrong_marks-1": "7452721691c16a7d",
+        "intruder-rotated-1": "853028d869511265",
+        "decile_intruder-rotated-1": "bbece01633059541",
     }
 
 
@@ -411,7 +416,7 @@ def test_a_stage_has_at_most_ten_thousand_tasks(laid: p.Laid) -> None:
 def test_no_window_at_all_fails_the_job(tmp_path: Path) -> None:
     # A row holds one BOS, so that no document has room for a window as long as a row.
     laid = p.lay_out(p.planted(3, kept=Kept(window_length=p.CTX_LEN)), tmp_path / "in")
-    with pytest.raises(UserTaskError, match="no question could be asked about the 3 explained latents"):
+    with pytest.raises(UserTaskError, match="no question could be asked about the 3 attempted latents"):
         score(laid, p.RuleJudge(p.oracle), tmp_path, spec(window_length=p.CTX_LEN))
 
 
@@ -425,7 +430,7 @@ def test_defaults_are_written_out_and_do_not_change_the_job() -> None:
     [
         ({"null_count": 21}, "21 is more than active_count"),
         ({"active_count": 0}, "greater than or equal to 1"),
-        ({"scorer": "guessing"}, "'detection' or 'fuzzing'"),
+        ({"scorer": "guessing"}, "'detection', 'fuzzing'"),
         ({"bootstrap_count": 99}, "greater than or equal to 100"),
         ({"max_failed_fraction": 1.5}, "less than or equal to 1"),
         ({"judge": "me"}, "Extra inputs"),

@@ -16,7 +16,7 @@ from dragoman.ids import Json, artifact_id, derived_seed
 from dragoman.manifests import MANIFEST_NAME, manifest_to_json
 from scorer.core.aggregate import Tally, statistics
 from scorer.core.judgement import EXAMPLES_SCHEMA
-from scorer.core.latent_score import LATENTS_SCHEMA, latent_score
+from scorer.core.latent_score import LATENTS_SCHEMA, Scoring, latent_score
 from scorer.scorecard_checks import roles
 from scorer.scorecard_spec import ScorecardSpec
 
@@ -240,19 +240,20 @@ def _scores(
     rng: np.random.Generator,
 ) -> str:
     side = "trained" if rows[0]["_words"] == TRAINED_LATENTS[0][1] else "control"
-    tally, examples, scored = Tally(), [], []
+    how = Scoring("labelled", 2, 0, 200)
+    tally, examples, scored = Tally(how.form), [], []
     for row in rows:
         mine = [] if row["explanation"] is None else _examples(scorer, row, plan, plan.strength[side], rng)
         tally.add(mine)
         examples += mine
-        scored.append(latent_score(row, mine, 0, 200))
+        scored.append(latent_score(row, mine, how))
     spec: dict[str, Json] = {
         "explanations_id": explanations,
         "scorer": scorer,
         "active_count": plan.questions,
         "llm": {"model": JUDGE},
     }
-    said = {"scorer": scorer, "method_version": 1, "model": JUDGE, **counts, **statistics(scored, tally, 0, 200, 4)}
+    said = {"scorer": scorer, "method_version": 1, "model": JUDGE, **counts, **statistics(scored, tally, how, 4, False)}
     tables = {
         "latents.parquet": pa.Table.from_pylist(scored, schema=LATENTS_SCHEMA),
         "examples.parquet": pa.Table.from_pylist(examples, schema=EXAMPLES_SCHEMA),
@@ -293,7 +294,11 @@ def _examples(
                         "explanation_latent": row["latent"],
                         "outcome": "unparsable" if failed else "answered",
                         "answer": None if failed else p_yes > 0.5,
-                        "p_yes": p_yes if plan.with_probabilities and not failed else None,
+                        **dict.fromkeys(("p_yes", "value"), p_yes if plan.with_probabilities and not failed else None),
+                        "choice": None if failed else int(p_yes <= 0.5),
+                        "place": 0,
+                        "shares": None,
+                        "predicted": None,
                         "prompt_tokens": 412,
                         "cached_tokens": 355,
                         "completion_tokens": 1,

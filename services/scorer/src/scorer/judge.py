@@ -1,19 +1,24 @@
-"""What a scorer asks of a language model, in its own terms."""
+"""What a scorer asks of engines, in its own terms."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from scorer.core.judgement import Verdict
+from scorer.core.requests import Request
 from scorer.spec import LlmRef
 
 
 class Judge(Protocol):
-    """Answers yes or no."""
+    """Answers choices."""
 
-    def resolve(self, llm: LlmRef) -> LlmRef:
-        """Fills in what the engine has. Raises Unavailable when it cannot be reached, InvalidSpec for no such model."""
+    def resolve(self, llm: LlmRef, needs: frozenset[str]) -> LlmRef:
+        """Fills in what the engine has.
+
+        Raises Unavailable when it cannot be reached, InvalidSpec for no such model or one that cannot do what is needed
+        (names of `core.scorers.method`).
+        """
         ...
 
-    def verdicts(self, prompts: Sequence[str], llm: LlmRef) -> Iterator[tuple[int, Verdict]]:
-        """Puts the prompts, several at a time and in this order; yields index and verdict as answers come."""
+    def verdicts(self, requests: Sequence[Request], llm: LlmRef) -> Iterator[tuple[int, Verdict]]:
+        """Puts the requests, several at a time and in this order; yields index and verdict as answers come."""
         ...

@@ -5,28 +5,30 @@ tokens after every window, where no prefix cache reaches.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import cast
 
-from dragoman.errors import UserTaskError
+from dragoman.errors import InvalidSpec, UserTaskError
 from dragoman.llm import (
     Answer,
     Completion,
     Endpoint,
+    EngineInfo,
     Failure,
     FailureKind,
     LLMClient,
     ResponseCache,
     Sampling,
-    probe,
     settled,
 )
 from dragoman.llm.reply import read_answer
 
 from scorer.core.judgement import ANSWERED, Verdict
-from scorer.core.prompts import ANSWERS
+from scorer.core.requests import Choice, Request
+from scorer.core.scorers.method import LOGPROBS, PROMPT_LOGPROBS
 from scorer.spec import LlmRef
 
 _CANDIDATES = 20
-_YES = ANSWERS[0]
 
 
 class LlmJudge:
@@ -35,51 +37,84 @@ class LlmJudge:
     def __init__(self, endpoint: Endpoint, cache: ResponseCache | None = None) -> None:
         self._endpoint = endpoint
         self._cache = cache
+        self._probed: dict[str, EngineInfo] = {}
 
-    def resolve(self, llm: LlmRef) -> LlmRef:
-        """See Judge.resolve."""
-        return llm.model_copy(update={"model": self._endpoint.resolve(llm.model), "max_tokens": 1})
+    def resolve(self, llm: LlmRef, needs: frozenset[str] = frozenset()) -> LlmRef:
+        """See Judge.resolve. An engine is probed once, and only where something is needed of it."""
+        model = self._endpoint.resolve(llm.model)
+        lacking = sorted(need for need in needs & _ABILITIES.keys() if not self._can(model, need))
+        if lacking:
+            raise InvalidSpec(
+                f"the engine tells no {' and no '.join(lacking)} for {model!r}, which this scorer needs; choose "
+                "another scorer, or an engine that does (vLLM tells both)",
+                field="llm.model",
+                reason="ENGINE_LACKS",
+            )
+        return llm.model_copy(update={"model": model, "max_tokens": 1})
 
-    def verdicts(self, prompts: Sequence[str], llm: LlmRef) -> Iterator[tuple[int, Verdict]]:
+    def verdicts(self, requests: Sequence[Request], llm: LlmRef) -> Iterator[tuple[int, Verdict]]:
         """See Judge.verdicts. An engine that refuses to tell log-probabilities is asked for the bare answer.
 
         A question that times out while others are answered is a failure of its own. Where none is answered the engine
         is at fault: LLMTimeout is raised, and the task is tried again later.
         """
-        candidates = _CANDIDATES
+        choices = cast("Sequence[Choice]", requests)
         with self._endpoint.client(llm.model, self._cache) as client:
             try:
-                yield from _asked(client, prompts, llm, candidates)
+                yield from _asked(client, choices, llm, _CANDIDATES)
                 return
             except UserTaskError as error:
-                if error.reason != "LLM_REJECTED" or self._tells_logprobs(llm.model):
+                if error.reason != "LLM_REJECTED" or self._can(llm.model, LOGPROBS):
                     raise
-            yield from _asked(client, prompts, llm, 0)
+            yield from _asked(client, choices, llm, 0)
 
-    def _tells_logprobs(self, model: str) -> bool:
-        return probe(self._endpoint.url, self._endpoint.api_key, model=model).logprobs
+    def _can(self, model: str, need: str) -> bool:
+        if model not in self._probed:
+            self._probed[model] = self._endpoint.probe(model)
+        return bool(getattr(self._probed[model], _ABILITIES[need]))
 
 
-def _asked(client: LLMClient, prompts: Sequence[str], llm: LlmRef, candidates: int) -> Iterator[tuple[int, Verdict]]:
+_ABILITIES = {LOGPROBS: "logprobs", PROMPT_LOGPROBS: "prompt_logprobs"}
+
+
+def _asked(
+    client: LLMClient, requests: Sequence[Choice], llm: LlmRef, candidates: int
+) -> Iterator[tuple[int, Verdict]]:
     # A seed makes sampled answers repeatable, and so fit for the response cache.
     seed = 0 if llm.temperature > 0.0 else None
     sampling = Sampling(max_tokens=1, temperature=llm.temperature, seed=seed, top_logprobs=candidates)
-    for index, reply in settled(client, prompts, sampling):
-        yield index, verdict(reply)
+    for index, reply in settled(client, [request.prompt for request in requests], sampling):
+        yield index, verdict(reply, requests[index].answers)
 
 
-def verdict(reply: Completion | Failure) -> Verdict:
-    """Reads a reply. Without log-probabilities the answer is the word that was said, and p_yes is None."""
+def verdict(reply: Completion | Failure, answers: Sequence[str]) -> Verdict:
+    """Reads a reply. Without log-probabilities the choice is the word that was said, and shares are None.
+
+    Of two answers the second is chosen when both are as likely, of more the first of the likeliest.
+    """
     if isinstance(reply, Failure):
         return Verdict(reply.kind.value)
-    tokens = (reply.usage.prompt, reply.usage.cached, reply.usage.completion)
+    spent = Verdict(
+        ANSWERED,
+        prompt_tokens=reply.usage.prompt,
+        cached_tokens=reply.usage.cached,
+        completion_tokens=reply.usage.completion,
+    )
     if reply.top_logprobs:
-        answer = read_answer(reply, ANSWERS)
+        answer = read_answer(reply, answers)
         if isinstance(answer, Answer):
-            p_yes = answer.share(_YES)
-            return Verdict(ANSWERED, p_yes > 0.5, p_yes, *tokens)
-        return Verdict(answer.kind.value, None, None, *tokens)
-    said = {word.casefold(): word == _YES for word in ANSWERS}.get(reply.text.strip().casefold())
-    if said is None:
-        return Verdict(FailureKind.UNPARSABLE.value, None, None, *tokens)
-    return Verdict(ANSWERED, said, None, *tokens)
+            shares = tuple(answer.share(word) for word in answers)
+            return replace(spent, choice=likeliest(shares), shares=shares)
+        return replace(spent, outcome=answer.kind.value)
+    said = [word.casefold() for word in answers]
+    word = reply.text.strip().casefold()
+    if word not in said:
+        return replace(spent, outcome=FailureKind.UNPARSABLE.value)
+    return replace(spent, choice=said.index(word))
+
+
+def likeliest(shares: Sequence[float]) -> int:
+    """Returns the number of the answer that is chosen."""
+    if len(shares) == 2:
+        return 0 if shares[0] > 0.5 else 1
+    return max(range(len(shares)), key=lambda i: (shares[i], -i))

@@ -68,7 +68,8 @@ def _of_side(spec: ScorecardSpec, side: str, inputs: Infos) -> Iterator[Violatio
     for index, id_ in enumerate(run.scores_ids):
         info = inputs[f"{side}.scores.{index}"]
         scored = info.spec.get("explanations_id")
-        if info.kind == "scores" and scored != run.explanations_id:
+        alone = not scored and info.spec.get("latents_id") == inputs[f"{side}.explanations"].spec.get("latents_id")
+        if info.kind == "scores" and scored != run.explanations_id and not alone:
             yield Violation(
                 f"{side}.scores_ids[{index}]",
                 f"{id_} scores {scored}, not {run.explanations_id}; give scores of {side}.explanations_id",

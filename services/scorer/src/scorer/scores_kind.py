@@ -11,10 +11,10 @@ from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
 from latent_cache import KeptWindows
 
-from scorer.core.examples import check_disjoint, placed
+from scorer.core.examples import RANDOM, check_disjoint, numbered, placed
 from scorer.core.explained import Explained
 from scorer.core.judgement import EXAMPLES_SCHEMA, TIMEOUT, Question, Verdict, example_row
-from scorer.core.questions import questions
+from scorer.core.questions import label_free_questions, questions
 from scorer.core.scorers import METHODS, Counts
 from scorer.judge import Judge
 from scorer.spec import ScoresSpec
@@ -40,8 +40,8 @@ class ScoresKind:
     """Judges windows (stage 0, some latents a task), then sums up (stage 1, one task)."""
 
     name = "scores"
-    version = 2
-    description = "Scores explanations on held-out windows: AUROC and balanced accuracy with intervals and nulls."
+    version = 3
+    description = "Scores latents and their explanations on held-out windows: metrics with intervals, floors, nulls."
     spec = ScoresSpec
     input_kinds: Mapping[str, str] = {"explanations": "explanations", "latents": "latents"}
 
@@ -51,43 +51,38 @@ class ScoresKind:
 
     def inputs(self, spec: ScoresSpec) -> Mapping[str, str]:
         """See JobKind.inputs."""
-        return {"explanations": spec.explanations_id, "latents": spec.latents_id}
+        explanations = {"explanations": spec.explanations_id} if spec.explanations_id else {}
+        return {**explanations, "latents": spec.latents_id}
 
     def resolve(self, spec: ScoresSpec) -> ScoresSpec:
-        """Fills in the judge's name. Raises Unavailable without an engine, InvalidSpec for an unknown model."""
-        return spec.model_copy(update={"llm": self._judge.resolve(spec.llm)})
+        """Fills in the judge's name.
+
+        Raises Unavailable without an engine, InvalidSpec for an unknown model, one that cannot do what the scorer
+        needs, or a scorer that shows explanations where there are none.
+        """
+        method = METHODS[spec.scorer]
+        if not spec.explanations_id and not method.label_free:
+            free = ", ".join(name for name, other in METHODS.items() if other.label_free)
+            raise InvalidSpec(
+                f"{spec.scorer} scores explanations; give explanations_id, or a scorer that needs none: {free}",
+                field="explanations_id",
+            )
+        return spec.model_copy(update={"llm": self._judge.resolve(spec.llm, method.needs)})
 
     def check(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> None:
         """Raises InvalidSpec: other latents were explained, none was, or it asks for windows that are not kept."""
-        explanations, latents = inputs["explanations"], inputs["latents"]
-        explained = explanations.spec.get("latents_id")
-        if explained != spec.latents_id:
-            raise InvalidSpec(
-                f"{spec.explanations_id} explains {explained}, but latents_id is {spec.latents_id}; give the latents "
-                "artifact that was explained",
-                field="latents_id",
-                reason="LATENTS_MISMATCH",
-            )
-        if explanations.manifest is not None and not explanations.manifest.statistics.get("parsed"):
-            raise InvalidSpec(
-                f"{spec.explanations_id} has no explanation to score: "
-                f"{_denominators(explanations.manifest.statistics)}; see the outcome and reason columns of its "
-                "explanations.parquet",
-                field="explanations_id",
-                reason="NO_EXPLANATIONS",
-            )
-        violations = list(_window_violations(spec, KeptWindows.of(latents)))
+        violations = list(_window_violations(spec, KeptWindows.of(inputs["latents"])))
         if violations:
             raise InvalidSpec(violations)
+        if "explanations" in inputs:
+            _check_explanations(spec, inputs["explanations"])
 
     def _tokens(self, latents_statistics: Mapping[str, Json]) -> Artifact:
         return self._artifacts.artifact(str(latents_statistics["tokens_id"]))
 
     def plan(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
         """Cuts the attempted latents, in the order of selection, into tasks."""
-        manifest = inputs["explanations"].manifest
-        assert manifest is not None
-        attempted = _number(manifest.statistics, "attempted")
+        attempted = _denominator_counts(spec, inputs)["attempted"]
         size = max(spec.latents_per_task, math.ceil(attempted / _MOST_TASKS))
         groups: list[Mapping[str, Json]] = [
             {"first": first, "end": min(first + size, attempted)} for first in range(0, attempted, size)
@@ -101,7 +96,7 @@ class ScoresKind:
         the engine is away or too slow.
         """
         yield Progress(0, 1, "questions", "reading")
-        explained = read_explained(context.inputs["explanations"], spec.seed)
+        explained = read_explained(context.inputs, spec)
         if context.task.stage == _JUDGE:
             yield from self._judged(spec, context, explained)
         else:
@@ -114,7 +109,7 @@ class ScoresKind:
             yield Progress(0, max(1, len(asked)), "questions", f"windows of latent {latent}")
         verdicts: dict[int, Verdict] = {}
         tokens: Counter[str] = Counter()
-        for index, verdict in self._judge.verdicts([question.prompt for question in asked], spec.llm):
+        for index, verdict in self._judge.verdicts([question.request for question in asked], spec.llm):
             verdicts[index] = verdict
             tokens.update(prompt_tokens=verdict.prompt_tokens, cached_tokens=verdict.cached_tokens)
             yield Progress(len(verdicts), len(asked), "questions", metrics=dict(tokens))
@@ -128,13 +123,19 @@ class ScoresKind:
     ) -> Iterator[tuple[int, list[Question]]]:
         latents = context.inputs["latents"]
         tokens = self._tokens(latents.manifest.statistics)
+        method = METHODS[spec.scorer]
         rows = explained.rows[_number(context.task.payload, "first") : _number(context.task.payload, "end")]
-        wanted = [latent for row in rows if (latent := int(row["latent"])) in explained.explanations]
+        attempted = [int(row["latent"]) for row in rows]
+        wanted = attempted if method.label_free else [j for j in attempted if j in explained.explanations]
         windows = HeldOutWindows(latents, tokens, spec.seed, wanted)
-        method, asked = METHODS[spec.scorer], Counts(spec.active_count, spec.inactive_count)
         for latent in wanted:
-            drawn, counts = windows.draw(latent, method, asked)
+            drawn, counts = windows.draw(latent, method, _asked(spec), spec.null_count)
             examples = method.examples(drawn, counts, spec.seed)
+            if method.label_free:
+                nulls = method.null_examples(drawn, counts, spec.seed, spec.null_count)
+                check_disjoint(latent, [*examples, *nulls], explained.seen_by(latent, None))
+                yield latent, label_free_questions(method, numbered(examples), numbered(nulls), windows.pieces)
+                continue
             partner = explained.partners.get(latent) if spec.null_count else None
             check_disjoint(latent, examples, explained.seen_by(latent, partner))
             ordered = placed(examples, spec.seed)
@@ -144,12 +145,11 @@ class ScoresKind:
             )
 
     def combine(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
-        """Adds the denominators of the explanations to what the last stage summed up."""
-        manifest = inputs["explanations"].manifest
-        assert manifest is not None
+        """Adds the denominators of the selection to what the last stage summed up."""
         found: Any = next(part for part in parts if part.name == LATENTS).metadata["statistics"]
         method = METHODS[spec.scorer]
-        denominators = {name: manifest.statistics[name] for name in ("total", "dead", "rare")}
+        counts = _denominator_counts(spec, inputs)
+        denominators = {name: counts[name] for name in ("total", "dead", "rare")}
         summed: dict[str, Json] = {
             "scorer": method.name,
             "method_version": method.version,
@@ -160,10 +160,49 @@ class ScoresKind:
         return Summary(summed, failed_count=found["question_count"] - found["answered_count"])
 
 
+def _asked(spec: ScoresSpec) -> Counts:
+    return Counts(spec.active_count, {RANDOM: spec.inactive_count})
+
+
 def _window_violations(spec: ScoresSpec, kept: KeptWindows) -> Iterator[Violation]:
     yield from kept.length_violations(spec.window_length)
-    needed = METHODS[spec.scorer].active_needed(Counts(spec.active_count, spec.inactive_count))
-    yield from kept.sampled_violations("active_count" if needed == spec.active_count else "inactive_count", needed)
+    needed = METHODS[spec.scorer].active_needed(_asked(spec))
+    yield from kept.sampled_violations("active_count" if needed <= spec.active_count else "inactive_count", needed)
+
+
+def _check_explanations(spec: ScoresSpec, explanations: InputInfo) -> None:
+    explained = explanations.spec.get("latents_id")
+    if explained != spec.latents_id:
+        raise InvalidSpec(
+            f"{spec.explanations_id} explains {explained}, but latents_id is {spec.latents_id}; give the latents "
+            "artifact that was explained",
+            field="latents_id",
+            reason="LATENTS_MISMATCH",
+        )
+    needs_labels = not METHODS[spec.scorer].label_free
+    if needs_labels and explanations.manifest is not None and not explanations.manifest.statistics.get("parsed"):
+        raise InvalidSpec(
+            f"{spec.explanations_id} has no explanation to score: "
+            f"{_denominators(explanations.manifest.statistics)}; see the outcome and reason columns of its "
+            "explanations.parquet",
+            field="explanations_id",
+            reason="NO_EXPLANATIONS",
+        )
+
+
+def _denominator_counts(spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> dict[str, int]:
+    """Latents of the dictionary and those attempted, by the explanations or, without any, by the latents."""
+    if "explanations" in inputs:
+        manifest = inputs["explanations"].manifest
+        assert manifest is not None
+        names = ("total", "dead", "rare", "attempted")
+        return {name: _number(manifest.statistics, name) for name in names if name in manifest.statistics}
+    manifest = inputs["latents"].manifest
+    assert manifest is not None
+    total, dead, rare = (_number(manifest.statistics, name) for name in ("d_sae", "dead_count", "rare_count"))
+    usable = total - dead - rare
+    attempted = min(spec.latent_count, usable) if spec.latent_count else usable
+    return {"total": total, "dead": dead, "rare": rare, "attempted": attempted}
 
 
 def _check_timeouts(spec: ScoresSpec, verdicts: Sequence[Verdict]) -> None:

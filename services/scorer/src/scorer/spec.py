@@ -1,11 +1,11 @@
 """Specs of this service's jobs: dragoman.scoring.v1, field by field."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from dragoman.kinds import Spec
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-Scorer = Literal["detection", "fuzzing"]
+Scorer = Literal["detection", "fuzzing", "intruder", "decile_intruder"]
 
 
 class LlmRef(Spec):
@@ -19,9 +19,10 @@ class LlmRef(Spec):
 
 
 class ScoresSpec(Spec):
-    """Explanations against held-out windows."""
+    """Explanations, or latents alone, against held-out windows."""
 
-    explanations_id: str
+    explanations_id: str = ""
+    """Empty only for a scorer that shows no explanation; it then scores the latents that fire most."""
     latents_id: str
     scorer: Scorer
     active_count: int = Field(default=20, ge=1, le=1_000)
@@ -34,6 +35,8 @@ class ScoresSpec(Spec):
     bootstrap_count: int = Field(default=2_000, ge=100, le=100_000)
     max_failed_fraction: float = Field(default=0.5, ge=0.0, le=1.0)
     latents_per_task: int = Field(default=4, ge=1)
+    latent_count: int = Field(default=0, ge=0)
+    """Without explanations, how many latents; 0 means all that are neither dead nor rare."""
 
     @model_validator(mode="before")
     @classmethod
@@ -42,6 +45,12 @@ class ScoresSpec(Spec):
         if isinstance(values, dict) and values.get("null_count") is None:
             return {**values, "null_count": values.get("active_count", 20)}
         return values
+
+    @model_validator(mode="after")
+    def _explained_or_counted(self) -> Self:
+        if self.explanations_id and self.latent_count:
+            raise ValueError("latent_count is for latents without explanations; leave it out, or explanations_id")
+        return self
 
     @field_validator("null_count")
     @classmethod

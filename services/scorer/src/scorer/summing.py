@@ -4,10 +4,13 @@ from collections.abc import Iterator
 
 from dragoman.errors import UserTaskError
 from dragoman.kinds import Context, Part, Progress
+from latent_cache import LatentCache
 
 from scorer.core.aggregate import Tally, statistics
 from scorer.core.explained import Explained
-from scorer.core.latent_score import LATENTS_SCHEMA, latent_score
+from scorer.core.latent_filters import LatentFilters
+from scorer.core.latent_score import LATENTS_SCHEMA, Scoring, latent_score
+from scorer.core.scorers import METHODS
 from scorer.spec import ScoresSpec
 from scorer.tables import EXAMPLES, LATENTS, ExamplesWriter, by_latent, table_bytes
 
@@ -17,22 +20,22 @@ def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator
 
     Raises UserTaskError when no question could be asked, or too many got no usable answer.
     """
-    tally, scores = Tally(), {}
-    of_latent = {int(row["latent"]): row for row in explained.rows}
+    method = METHODS[spec.scorer]
+    how = Scoring(method.form, method.choices, spec.seed, spec.bootstrap_count)
+    tally, scores = Tally(method.form), {}
+    filters = LatentFilters(LatentCache(context.inputs["latents"]).index)
+    of_latent = {latent: {**row, **filters.of(latent)} for row in explained.rows for latent in [int(row["latent"])]}
     path = context.scratch / EXAMPLES
     with ExamplesWriter(path) as writer:
         for part in context.parts[0]:
             rows = writer.add(context.own.read(part.name))
             tally.add(rows)
             for latent, own in by_latent(rows):
-                scores[latent] = latent_score(of_latent[latent], own, spec.seed, spec.bootstrap_count)
-                yield Progress(len(scores), len(explained.explanations), "latents")
+                scores[latent] = latent_score(of_latent[latent], own, how)
+                yield Progress(len(scores), len(explained.rows), "latents")
     _check_answers(spec, tally, explained)
-    ordered = [
-        scores.get(latent) or latent_score(row, (), spec.seed, spec.bootstrap_count)
-        for latent, row in of_latent.items()
-    ]
-    summed = statistics(ordered, tally, spec.seed, spec.bootstrap_count, spec.null_count)
+    ordered = [scores.get(latent) or latent_score(row, (), how) for latent, row in of_latent.items()]
+    summed = statistics(ordered, tally, how, spec.null_count, method.label_free)
     yield Part(EXAMPLES, path=path, row_count=writer.row_count)
     yield Part(
         LATENTS,
@@ -45,7 +48,7 @@ def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator
 def _check_answers(spec: ScoresSpec, tally: Tally, explained: Explained) -> None:
     if not tally.question_count:
         raise UserTaskError(
-            f"no question could be asked about the {len(explained.explanations)} explained latents: none has enough "
+            f"no question could be asked about the {len(explained.rows)} attempted latents: none has enough "
             f"windows of {spec.window_length} tokens in test documents; use more text or a shorter window_length",
             reason="NO_WINDOWS",
         )

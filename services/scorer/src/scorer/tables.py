@@ -8,9 +8,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from dragoman.artifacts import Artifact
+from latent_cache import LatentCache
 
 from scorer.core.explained import COLUMNS, Explained
 from scorer.core.judgement import EXAMPLES_SCHEMA
+from scorer.spec import ScoresSpec
 
 EXPLANATIONS = "explanations.parquet"
 EXAMPLES = "examples.parquet"
@@ -19,10 +21,12 @@ LATENTS = "latents.parquet"
 Rows = Sequence[Mapping[str, Any]]
 
 
-def read_explained(explanations: Artifact, seed: int) -> Explained:
+def read_explained(inputs: Mapping[str, Artifact], spec: ScoresSpec) -> Explained:
     """Returns the latents to score."""
-    table = pq.read_table(io.BytesIO(explanations.read(EXPLANATIONS)), columns=list(COLUMNS))
-    return Explained.of(table.to_pylist(), seed)
+    if "explanations" not in inputs:
+        return Explained.unlabelled(LatentCache(inputs["latents"]).index, spec.latent_count)
+    table = pq.read_table(io.BytesIO(inputs["explanations"].read(EXPLANATIONS)), columns=list(COLUMNS))
+    return Explained.of(table.to_pylist(), spec.seed)
 
 
 def table_bytes(rows: Rows, schema: pa.Schema) -> bytes:

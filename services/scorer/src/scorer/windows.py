@@ -8,6 +8,7 @@ from latent_cache import Window, WindowSource
 from latent_cache.quantiles import balanced_order
 from latent_cache.source import sampled_of
 
+from scorer.core.examples import RANDOM
 from scorer.core.scorers import Counts, Drawn, Method
 
 
@@ -18,8 +19,9 @@ class HeldOutWindows:
         self._source = WindowSource(latents, tokens)
         self._seed = seed
         self._records = self._source.cache.examples_of(wanted)
+        self._pieces: dict[tuple[int, int], Sequence[str]] = {}
 
-    def draw(self, latent: int, method: Method, asked: Counts) -> tuple[Drawn, Counts]:
+    def draw(self, latent: int, method: Method, asked: Counts, null_count: int) -> tuple[Drawn, Counts]:
         """Returns a latent's windows, and the counts that they allow.
 
         Activating windows are spread over the deciles of the strongest activation in each, strongest decile first;
@@ -31,9 +33,13 @@ class HeldOutWindows:
         counts = asked.limited(len(kept))
         chosen = kept[order[: method.active_needed(counts)]]
         windows = [record.window(int(i)) for i in chosen]
-        silent = self._source.silent(latent, method.silent_needed(counts), "test", self._seed)
-        return Drawn(latent, windows, record.deciles[chosen], silent), counts
+        silent = self._source.silent(latent, method.silent_needed(counts, null_count), "test", self._seed)
+        self._pieces.clear()
+        return Drawn(latent, windows, record.deciles[chosen], {RANDOM: silent} if silent else {}), counts
 
     def pieces(self, window: Window) -> Sequence[str]:
         """Returns the text of each token of a window."""
-        return self._source.pieces(window)
+        place = (window.row, window.start)
+        if place not in self._pieces:  # a window may stand in several questions about a latent
+            self._pieces[place] = self._source.pieces(window)
+        return self._pieces[place]

@@ -25,6 +25,8 @@ class EngineInfo:
     logprobs: bool
     json_schema: bool
     prefix_cache: bool
+    prompt_logprobs: bool = False
+    """Whether it tells how likely the tokens of a given text were."""
 
 
 def models(base_url: str, api_key: str | None = None, *, timeout: float = 5.0) -> tuple[str, ...]:

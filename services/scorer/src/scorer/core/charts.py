@@ -57,7 +57,7 @@ def path(points: Sequence[tuple[float, float]], kind: str, close: bool = False) 
 
 def score_scale(lowest: float, start: float, end: float) -> Scale:
     """A scale for scores: up to 1, down to 0.3 or as far as there is something."""
-    return Scale(min(0.3, max(0.0, math.floor(lowest * 10.0) / 10.0)), 1.0, start, end)
+    return Scale(min(0.3, max(-1.0, math.floor(lowest * 10.0) / 10.0)), 1.0, start, end)
 
 
 def nice_step(span: float, count: int) -> float:

@@ -38,11 +38,15 @@ def axis(scale: Scale, top: float, bottom: float, floor: float, step: float = 0.
     return [*(piece for pair in ticks for piece in pair), edge, line(scale(floor), top, scale(floor), bottom, "floor")]
 
 
-def small(value: float | None, low: float | None, high: float | None, null: float | None, side: str) -> Html:
+def small(
+    value: float | None, low: float | None, high: float | None, null: float | None, side: str, floor: float | None
+) -> Html:
     """Draws one latent's score with its interval, its shuffled score as a ring, and the floor."""
-    scale = Scale(0.0, 1.0, 5.0, 155.0)
+    scale = Scale(min([0.0, *(v for v in (value, low, null) if v is not None)]), 1.0, 5.0, 155.0)
     told = full(Estimate(value, low, high, 1)).removesuffix(" n=1")
-    pieces: list[Html] = [line(5.0, 9.0, 155.0, 9.0, "axis"), line(scale(0.5), 2.0, scale(0.5), 16.0, "floor")]
+    pieces: list[Html] = [line(5.0, 9.0, 155.0, 9.0, "axis")]
+    if floor is not None:
+        pieces.append(line(scale(floor), 2.0, scale(floor), 16.0, "floor"))
     if null is not None:
         pieces.append(el("circle", {"cx": scale(null), "cy": 9.0, "r": 3.5, "class": "ring"}))
     if low is not None and high is not None:

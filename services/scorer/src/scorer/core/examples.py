@@ -12,6 +12,11 @@ from latent_cache import Window
 ACTIVE = "active"
 RANDOM = "random"
 WRONG_MARKS = "wrong_marks"
+NEIGHBOUR = "neighbour"
+NEAR = "embedding_near"
+OTHER_DECILE = "other_decile"
+SAME_DECILE = "same_decile"
+SIMILAR_LABEL = "similar_label"
 
 
 class DocumentLeak(UserTaskError):
@@ -21,24 +26,43 @@ class DocumentLeak(UserTaskError):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """A window beside others in one question."""
+
+    window: Window
+    marks: Bool[np.ndarray, " pos"]
+    quantile: int
+    """Activation decile among the latent's test windows; -1 where it is silent."""
+    near: bool = True
+    """Whether it stands for the latent; otherwise for what the latent is not."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Example:
     """One window that a judge is asked about."""
 
     latent: int
     window: Window
     type: str
-    """Where it comes from: ACTIVE, RANDOM or WRONG_MARKS."""
+    """Where it comes from: one of the names above."""
     label: bool
     """The right answer; True is yes."""
     quantile: int
     """Activation decile among the latent's test windows, 0 the weakest; -1 for what is no positive."""
     marks: Bool[np.ndarray, " pos"]
     """The tokens shown between << and >>, where the scorer shows marks at all."""
+    company: tuple[Shown, ...] = ()
+    """All windows of the question in the order shown, where there are several."""
+    place: int = 0
+    """Number of the answer that means yes; of the right one, where one of several is to be picked."""
+    series: int = 0
+    """Tells examples with the same window apart."""
 
     @property
     def id(self) -> str:
         """Names the example whatever the run, the order or the other examples."""
-        return f"{self.latent}/{self.type}/{self.window.row}/{self.window.start}"
+        series = f"/{self.series}" if self.series else ""
+        return f"{self.latent}/{self.type}/{self.window.row}/{self.window.start}{series}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +82,11 @@ def placed(examples: Sequence[Example], seed: int) -> list[PlacedExample]:
     return [PlacedExample(index, example) for index, example in enumerate(ranked)]
 
 
+def numbered(examples: Sequence[Example]) -> list[PlacedExample]:
+    """Places examples in the order given: where neither place nor neighbours tell the right answer."""
+    return [PlacedExample(index, example) for index, example in enumerate(examples)]
+
+
 def null_subset(examples: Sequence[PlacedExample], count: int) -> list[PlacedExample]:
     """Returns the first `count` examples of each label."""
     kept: list[PlacedExample] = []
@@ -68,8 +97,9 @@ def null_subset(examples: Sequence[PlacedExample], count: int) -> list[PlacedExa
 
 def check_disjoint(latent: int, examples: Sequence[Example], seen_documents: frozenset[int]) -> None:
     """Raises DocumentLeak when an example is of a train document or of one that wrote the explanation."""
-    used = {e.window.document for e in examples}
-    train = {e.window.document for e in examples if e.window.split != "test"}
+    windows = [w for e in examples for w in (e.window, *(shown.window for shown in e.company))]
+    used = {window.document for window in windows}
+    train = {window.document for window in windows if window.split != "test"}
     leaked = sorted((used & seen_documents) | train)
     if leaked:
         raise DocumentLeak(

@@ -4,10 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from latent_cache import LatentIndex
+
 from scorer.core.null import deranged
 
 COLUMNS = ("latent", "rank", "firing_count", "density", "explanation", "outcome", "example_documents")
-_NOT_ATTEMPTED = frozenset({"rare", "dead"})
+RARE_WINDOWS = 20
+"""A latent that fires in fewer windows of a split is rare (as in the statistics of latents)."""
+_NOT_ATTEMPTED = frozenset({"rare", "dead", "over_budget", "planned"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,21 @@ class Explained:
         explanations = {int(row["latent"]): str(row["explanation"]) for row in rows if row["explanation"] is not None}
         documents = {int(row["latent"]): frozenset(row["example_documents"] or ()) for row in rows}
         return cls(rows, explanations, deranged(explanations, seed), documents)
+
+    @classmethod
+    def unlabelled(cls, index: LatentIndex, count: int) -> "Explained":
+        """Takes the `count` latents that fire most (0: all) of those that are neither dead nor rare."""
+        ranked = np.argsort(-index.firing_count, kind="stable")
+        enough = np.minimum(index.window_count_train, index.window_count_test) >= RARE_WINDOWS
+        rows: list[Mapping[str, Any]] = [
+            {
+                "latent": int(latent), "rank": rank, "firing_count": int(index.firing_count[latent]),
+                "density": float(index.density[latent]), "explanation": None,
+            }
+            for rank, latent in enumerate(ranked)
+            if enough[latent] and index.firing_count[latent] > 0
+        ]  # fmt: skip
+        return cls(rows[:count] if count else rows, {}, {}, {int(row["latent"]): frozenset() for row in rows})
 
     def seen_by(self, latent: int, partner: int | None) -> frozenset[int]:
         """Returns the documents that a latent's windows must not come from: its own explanation's and its partner's."""

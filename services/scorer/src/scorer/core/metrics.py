@@ -1,5 +1,6 @@
 """How well a judge's answers tell activating windows from others, and how sure that is."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +65,7 @@ def auroc_interval(
     table = comparisons(positives, negatives)
     rng = np.random.Generator(np.random.PCG64(seed))
     values = [_resampled_auroc(table, rng, min(_CHUNK, resample_count - done)) for done in _chunks(resample_count)]
-    return _percentiles(np.concatenate(values))
+    return percentiles(np.concatenate(values))
 
 
 def balanced_accuracy_interval(
@@ -82,7 +83,7 @@ def balanced_accuracy_interval(
     rng = np.random.Generator(np.random.PCG64(seed))
     yes = rng.binomial(positives.size, positives.mean(), resample_count) / positives.size
     no = rng.binomial(negatives.size, 1.0 - negatives.mean(), resample_count) / negatives.size
-    return _percentiles((yes + no) / 2.0)
+    return percentiles((yes + no) / 2.0)
 
 
 def mean_interval(values: Float[np.ndarray, " values"], seed: int, resample_count: int) -> Interval | None:
@@ -95,13 +96,16 @@ def mean_interval(values: Float[np.ndarray, " values"], seed: int, resample_coun
         values[rng.integers(0, values.size, (min(size, resample_count - done), values.size))].mean(axis=1)
         for done in range(0, resample_count, size)
     ]
-    return _percentiles(np.concatenate(means))
+    return percentiles(np.concatenate(means))
 
 
-def constant_answer_accuracy(n_active: int, n_inactive: int) -> float | None:
-    """Returns the plain accuracy of the better constant answer: what an unbalanced design gives away for nothing."""
-    total = n_active + n_inactive
-    return max(n_active, n_inactive) / total if total else None
+def constant_answer_accuracy(counts: Mapping[int, int]) -> float | None:
+    """Returns the plain accuracy of the best constant answer: what an unbalanced design gives away for nothing.
+
+    counts: right answer to the number of questions.
+    """
+    total = sum(counts.values())
+    return max(counts.values()) / total if total else None
 
 
 def _chunks(resample_count: int) -> range:
@@ -111,15 +115,17 @@ def _chunks(resample_count: int) -> range:
 def _resampled_auroc(
     table: Float[np.ndarray, "positives negatives"], rng: np.random.Generator, count: int
 ) -> Float[np.ndarray, " count"]:
-    positives, negatives = _counts(rng, table.shape[0], count), _counts(rng, table.shape[1], count)
+    positives, negatives = resampled_counts(rng, table.shape[0], count), resampled_counts(rng, table.shape[1], count)
     wins = ((positives @ table) * negatives).sum(axis=1)
     return wins / (table.shape[0] * table.shape[1])
 
 
-def _counts(rng: np.random.Generator, size: int, count: int) -> Int[np.ndarray, "count size"]:
+def resampled_counts(rng: np.random.Generator, size: int, count: int) -> Int[np.ndarray, "count size"]:
+    """Returns how often each of `size` examples is in each of `count` resamples."""
     return rng.multinomial(size, np.full(size, 1.0 / size), size=count)
 
 
-def _percentiles(values: Float[np.ndarray, " resamples"]) -> Interval:
+def percentiles(values: Float[np.ndarray, " resamples"]) -> Interval:
+    """Returns the two-sided 95% percentile interval."""
     low, high = np.percentile(values, (2.5, 97.5))
     return Interval(float(low), float(high))

@@ -17,7 +17,6 @@ import numpy as np
 from jaxtyping import Bool
 from latent_cache.render import CLOSE, OPEN, marked
 
-ANSWERS = ("Yes", "No")
 LONGEST_EXPLANATION = 400
 """Characters of an explanation that a judge is shown."""
 

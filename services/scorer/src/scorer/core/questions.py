@@ -6,7 +6,6 @@ from latent_cache import Window
 
 from scorer.core.examples import PlacedExample, null_subset
 from scorer.core.judgement import SCORE, SHUFFLED, Question
-from scorer.core.prompts import question
 from scorer.core.scorers import Method
 
 Pieces = Callable[[Window], Sequence[str]]
@@ -26,14 +25,23 @@ def questions(
     Questions with one explanation follow each other, so that an engine's prefix cache holds all but the window. The
     windows, marks and order of the shuffled arm are those of the scored one; only the explanation differs.
     """
-    texts = {placed.index: pieces(placed.example.window) for placed in examples}
 
     def ask(placed: PlacedExample, arm: str, source: int) -> Question:
-        shown = method.text(placed.example, texts[placed.index])
-        prompt = question(method.prefix, explanations[source], shown)
-        return Question(placed, arm, source, texts[placed.index], prompt)
+        request = method.request(placed.example, explanations[source], pieces)
+        return Question(placed, arm, source, pieces(placed.example.window), request)
 
     asked = [ask(placed, SCORE, placed.example.latent) for placed in examples]
     if partner is not None:
         asked += [ask(placed, SHUFFLED, partner) for placed in null_subset(examples, null_count)]
     return asked
+
+
+def label_free_questions(
+    method: Method, examples: Sequence[PlacedExample], nulls: Sequence[PlacedExample], pieces: Pieces
+) -> list[Question]:
+    """Returns all of a latent's questions in which no explanation is shown, those of the null last."""
+    return [
+        Question(placed, arm, -1, pieces(placed.example.window), method.request(placed.example, "", pieces))
+        for arm, placed_examples in ((SCORE, examples), (SHUFFLED, nulls))
+        for placed in placed_examples
+    ]

@@ -94,7 +94,8 @@ def lowest_score(report: Report) -> float:
     sides = [side for scorer in report.card.scorers.values() for side in scorer.verdict.sides.values()]
     bounds = [estimate.low for side in sides for estimate in (side.score, side.shuffled)]
     dots = [point.value for found in report.points.values() for side in found.values() for point in side]
-    return min([*dots, *(low for low in bounds if low is not None)], default=0.5)
+    floors = [scorer.verdict.floor for scorer in report.card.scorers.values()]
+    return min([*dots, *floors, *(low for low in bounds if low is not None)], default=0.5)
 
 
 def card_key(side: str, latent: int) -> str:

@@ -4,13 +4,22 @@ from collections.abc import Sequence
 
 from scorer.core import scorecard_words as words
 from scorer.core.charts_interval import small
+from scorer.core.measures import METRICS
+from scorer.core.metrics import FLOOR
 from scorer.core.report_content import LatentView, Mistake, Report
 from scorer.core.report_markup import Child, Html, el
 from scorer.core.report_tokens import shaded
-from scorer.core.scorecard import METRICS
 
 _LONGEST_EXPLANATION = 800
-_TYPES = {"active": "an activating window", "random": "a window without the latent", "wrong_marks": "wrong marks"}
+_TYPES = {
+    "active": "an activating window",
+    "random": "a window without the latent",
+    "wrong_marks": "wrong marks",
+    "neighbour": "a window of a latent that fires beside it",
+    "embedding_near": "a window like the activating ones",
+    "other_decile": "a window of another strength",
+    "similar_label": "a window of a latent with a similar label",
+}
 
 
 def section(report: Report) -> Html:
@@ -71,7 +80,7 @@ def _select(name: str, options: Sequence[tuple[str, str]]) -> Html:
 def _card(view: LatentView) -> Html:
     data: dict[str, str | int | float | bool | None] = {"data-side": view.side, "data-rank": view.rank}
     for scorer, row in view.scores.items():
-        value = next((row[m] for m in METRICS if row[m] is not None), None)
+        value = next((row[m] for m in METRICS if row.get(m) is not None), None)
         data[f"data-score-{scorer}"] = None if value is None else f"{value:.6f}"
     return el(
         "article",
@@ -107,16 +116,18 @@ def _scores(view: LatentView) -> Html | None:
     lines: list[Html] = []
     for scorer, row in view.scores.items():
         for metric in METRICS:
-            value, low, high = row[metric], row[f"{metric}_low"], row[f"{metric}_high"]
+            value = row.get(metric)
             if value is None:
                 continue
+            low, high, null = (row[name] for name in (f"{metric}_low", f"{metric}_high", f"null_{metric}"))
+            floor = row.get(f"{metric}_floor", FLOOR)
             bounds = f"[{words.number(low, 2)}, {words.number(high, 2)}]" if low is not None else "[no interval]"
             cells: list[Child] = [
                 el("th", {"scope": "row"}, f"{scorer} ", el("span", {}, words.METRIC_NAMES[metric])),
-                el("td", {}, small(value, low, high, row[f"null_{metric}"], view.side)),
+                el("td", {}, small(value, low, high, null, view.side, floor)),
                 el("td", {"class": "figure"}, words.number(value, 2)),
                 el("td", {"class": "figure"}, bounds),
-                el("td", {"class": "figure"}, f"shuffled {words.number(row[f'null_{metric}'], 2)}"),
+                el("td", {"class": "figure"}, f"shuffled {words.number(null, 2)}"),
                 el("td", {"class": "figure"}, f"{row['n_active']} + {row['n_inactive']} windows"),
                 el("td", {"class": "figure"}, f"{row['n_failed']} failed" if row["n_failed"] else ""),
             ]

@@ -20,7 +20,7 @@ MISTAKES_SHOWN = 2
 """Mistakes in a card for each scorer and each right answer."""
 TOKENS_SHOWN = 64
 """Tokens of a window."""
-NOT_ATTEMPTED = ("rare", "dead")
+NOT_ATTEMPTED = ("rare", "dead", "over_budget", "planned")
 
 Row = Mapping[str, Any]
 

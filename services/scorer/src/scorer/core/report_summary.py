@@ -15,6 +15,8 @@ _TONES = {Verdict.YES: "yes", Verdict.NO: "no", Verdict.TOO_FEW: "few"}
 _OF_SCORER = {
     "detection": "Detection asks the judge: does what the explanation says occur in this window?",
     "fuzzing": "Fuzzing asks the judge: are the marked tokens of this window the ones the explanation describes?",
+    "intruder": "Intruder shows no explanation and asks: which of these five marked windows does not belong?",
+    "decile_intruder": "Decile intruder shows no explanation: which of five activating windows differs in strength?",
 }
 
 
@@ -62,7 +64,9 @@ def distributions(report: Report) -> Html:
 
 def scores(card: Scorecard) -> Html:
     """Returns every mean, null, difference, effect and verdict."""
-    tables = [[el("h3", {}, scorer.scorer.capitalize()), _scorer_table(scorer)] for scorer in card.scorers.values()]
+    tables = [
+        [el("h3", {}, words.scorer_name(scorer.scorer)), _scorer_table(scorer)] for scorer in card.scorers.values()
+    ]
     bounds = f"In brackets: {words.percent(card.confidence)} bootstrap intervals over latents."
     return el(
         "section", {"id": "scores"}, el("h2", {}, "Scores with their nulls"), el("p", {"class": "lead"}, bounds), tables
@@ -128,7 +132,7 @@ def _figure(scorer: ScorerCard, report: Report, lowest: float) -> Html:
     return el(
         "figure",
         {},
-        el("h3", {}, scorer.scorer.capitalize(), " ", judge),
+        el("h3", {}, words.scorer_name(scorer.scorer), " ", judge),
         distribution(scorer.verdict, report.points[scorer.scorer], lowest),
         el("figcaption", {}, _OF_SCORER.get(scorer.scorer)),
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
+from scorer.core.measures import METRICS
 from scorer.core.metrics import FLOOR
 from scorer.core.scorecard_statistics import (
     Estimate,
@@ -22,7 +23,8 @@ from scorer.core.scorecard_statistics import (
 TRAINED = "trained"
 CONTROL = "control"
 SIDES = (TRAINED, CONTROL)
-METRICS = ("auroc", "balanced_accuracy")
+_OLD_METRICS = ("auroc", "balanced_accuracy")
+"""Of a scores artifact that does not name its own."""
 MINIMUM_LATENTS = 5
 """With fewer latents (or pairs) than this, no verdict is given."""
 _PAIRED_SHARE = 0.5
@@ -104,7 +106,7 @@ class ScorerCard:
     scorer: str
     judge: str
     headline: str
-    """The metric that the verdict is about: AUROC, or balanced accuracy where the judge told no probabilities."""
+    """The metric that the verdict is about: the scorer's first, or the next where the judge told no probabilities."""
     metrics: Mapping[str, MetricCard]
     questions: Mapping[str, Questions]
 
@@ -117,12 +119,13 @@ class ScorerCard:
 def scorer_card(trained: Scores, control: Scores, how: Resampling) -> ScorerCard:
     """Compares two scores artifacts of one scorer."""
     scorer = str(trained.statistics["scorer"])
-    metrics = {name: _metric_card(scorer, name, trained.latents, control.latents, how) for name in METRICS}
-    known = [name for name in METRICS if all(metrics[name].sides[side].score.n for side in SIDES)]
+    names = [name for name in trained.statistics.get("metrics", _OLD_METRICS) if name in METRICS]
+    metrics = {name: _metric_card(scorer, name, trained, control, how) for name in names}
+    known = [name for name in names if all(metrics[name].sides[side].score.n for side in SIDES)]
     return ScorerCard(
         scorer,
         str(trained.statistics.get("model", "")),
-        known[0] if known else METRICS[0],
+        known[0] if known else names[0],
         metrics,
         {TRAINED: _questions(trained.statistics), CONTROL: _questions(control.statistics)},
     )
@@ -135,15 +138,16 @@ def verdict_of(difference: Estimate) -> Verdict:
     return Verdict.YES if difference.low > 0.0 or difference.high < 0.0 else Verdict.NO
 
 
-def _metric_card(scorer: str, metric: str, trained: pa.Table, control: pa.Table, how: Resampling) -> MetricCard:
+def _metric_card(scorer: str, metric: str, trained: Scores, control: Scores, how: Resampling) -> MetricCard:
+    floor = trained.statistics.get("floors", {}).get(metric)
     return MetricCard(
         metric,
-        FLOOR,
+        FLOOR if floor is None else float(floor),
         {
-            TRAINED: _side_score(TRAINED, scorer, metric, trained, how),
-            CONTROL: _side_score(CONTROL, scorer, metric, control, how),
+            TRAINED: _side_score(TRAINED, scorer, metric, trained.latents, how),
+            CONTROL: _side_score(CONTROL, scorer, metric, control.latents, how),
         },
-        _comparison(scorer, metric, trained, control, how),
+        _comparison(scorer, metric, trained.latents, control.latents, how),
     )
 
 

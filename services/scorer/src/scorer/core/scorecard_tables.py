@@ -44,9 +44,16 @@ def latents_table(scored: Mapping[str, Sequence[tuple[str, pa.Table]]]) -> pa.Ta
     for side in (TRAINED, CONTROL):
         for scorer, table in scored[side]:
             labels = [pa.array([label] * table.num_rows, pa.string()) for label in (side, scorer)]
-            columns = [table[field.name].cast(field.type) for field in LATENTS_SCHEMA]
+            columns = [_column(table, field) for field in LATENTS_SCHEMA]
             tables.append(pa.table([*labels, *columns], schema=LATENTS_TABLE_SCHEMA))
     return pa.concat_tables(tables)
+
+
+def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
+    """A column; of nulls where the scores are of a version that did not have it."""
+    if field.name not in table.column_names:
+        return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
+    return table[field.name].cast(field.type)
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

@@ -3,8 +3,22 @@
 from scorer.core.scorecard import CONTROL, TRAINED, Comparison, MetricCard, ScorerCard, Verdict
 from scorer.core.scorecard_statistics import Estimate, PermutationTest
 
-METRIC_NAMES = {"auroc": "AUROC", "balanced_accuracy": "balanced accuracy"}
+METRIC_NAMES = {
+    "auroc": "AUROC",
+    "accuracy": "accuracy",
+    "pearson": "Pearson correlation",
+    "balanced_accuracy": "balanced accuracy",
+    "auprc": "AUPRC",
+    "f1": "F1",
+}
 NOTHING = "none"
+
+
+def scorer_name(scorer: str) -> str:
+    """A scorer's name at the head of a sentence."""
+    return scorer.replace("_", " ").capitalize()
+
+
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -66,7 +80,7 @@ def p_value(test: PermutationTest | None) -> str:
 
 def verdict_title(card: ScorerCard) -> str:
     """The verdict as one short sentence."""
-    metric, name = card.verdict, card.scorer.capitalize()
+    metric, name = card.verdict, scorer_name(card.scorer)
     verdict, difference = metric.comparison.distinguishable_from_control, metric.comparison.difference
     if verdict is Verdict.TOO_FEW or difference.value is None:
         return f"{name}: too few latents to tell."

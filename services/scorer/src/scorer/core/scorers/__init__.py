@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 
+from scorer.core.scorers.decile_intruder import DecileIntruder
 from scorer.core.scorers.detection import Detection
 from scorer.core.scorers.fuzzing import Fuzzing
+from scorer.core.scorers.intruder import Intruder
 from scorer.core.scorers.method import Counts, Drawn, Method
 
-METHODS: Mapping[str, Method] = {method.name: method for method in (Detection(), Fuzzing())}
+METHODS: Mapping[str, Method] = {
+    method.name: method for method in (Detection(), Fuzzing(), Intruder(), DecileIntruder())
+}
 
 __all__ = ["METHODS", "Counts", "Drawn", "Method"]

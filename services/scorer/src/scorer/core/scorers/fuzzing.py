@@ -5,15 +5,16 @@ al.'s blog marks other tokens of activating windows; delphi's default marks toke
 already tells apart, and always at the same positions.)
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from dragoman.ids import derived_seed
 
 from scorer.core.examples import ACTIVE, WRONG_MARKS, Example
+from scorer.core.judgement import ANSWERS
 from scorer.core.marks import exchanged_marks, true_marks
-from scorer.core.prompts import fuzzing_prefix, marked_text
-from scorer.core.scorers.method import Counts, Drawn
+from scorer.core.measures import LABELLED
+from scorer.core.prompts import fuzzing_prefix, marked_text, question
+from scorer.core.requests import Choice, Request
+from scorer.core.scorers.method import Counts, Drawn, Pieces
 
 
 class Fuzzing:
@@ -25,12 +26,17 @@ class Fuzzing:
     name = "fuzzing"
     version = "fuzzing-wrong_marks-1"
     prefix = fuzzing_prefix()
+    form = LABELLED
+    choices = 2
+    needs = frozenset[str]()
+    label_free = False
+    negative_types = frozenset[str]()
 
     def active_needed(self, counts: Counts) -> int:
         """See Method.active_needed."""
         return max(counts.active, counts.inactive)
 
-    def silent_needed(self, counts: Counts) -> int:
+    def silent_needed(self, counts: Counts, null_count: int) -> int:
         """See Method.silent_needed."""
         return 0
 
@@ -47,9 +53,14 @@ class Fuzzing:
             self._wrong(drawn, marks, int(i), int(source[i])) for i in usable[: counts.inactive]
         ]
 
-    def text(self, example: Example, pieces: Sequence[str]) -> str:
-        """See Method.text."""
-        return marked_text(pieces, example.marks)
+    def null_examples(self, drawn: Drawn, counts: Counts, seed: int, count: int) -> list[Example]:
+        """See Method.null_examples."""
+        return []
+
+    def request(self, example: Example, explanation: str, pieces: Pieces) -> Request:
+        """See Method.request."""
+        text = marked_text(pieces(example.window), example.marks)
+        return Choice(question(self.prefix, explanation, text), ANSWERS)
 
     def _right(self, drawn: Drawn, marks: np.ndarray, i: int) -> Example:
         return Example(drawn.latent, drawn.active[i], ACTIVE, True, int(drawn.quantiles[i]), marks[i])

@@ -1,14 +1,20 @@
-"""What a scorer is: which windows it needs, which examples it makes of them, what the judge is asked."""
+"""What a scorer is: which windows it needs, which examples it makes of them, what an engine is asked."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from jaxtyping import Int
 from latent_cache import Window
 
-from scorer.core.examples import Example
+from scorer.core.examples import RANDOM, Example
+from scorer.core.requests import Request
+
+Pieces = Callable[[Window], Sequence[str]]
+"""Returns the text of each token of a window."""
+LOGPROBS, PROMPT_LOGPROBS, EMBEDDINGS = "log-probabilities", "prompt log-probabilities", "embeddings"
+"""What an engine can do, and some scorers need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +22,20 @@ class Counts:
     """Examples asked for, by right answer."""
 
     active: int
-    inactive: int
+    negatives: Mapping[str, int]
+    """By type, those of which there are none left out."""
+
+    @property
+    def inactive(self) -> int:
+        """Negatives of all types."""
+        return sum(self.negatives.values())
 
     def limited(self, available: int) -> "Counts":
         """Returns the counts for a latent with this many activating test windows: as asked, in proportion."""
         if available >= self.active:
             return self
-        return Counts(available, max(self.inactive * available // self.active, min(available, 1)))
+        least = min(available, 1)
+        return Counts(available, {t: max(n * available // self.active, least) for t, n in self.negatives.items()})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +46,13 @@ class Drawn:
     active: Sequence[Window]
     """Spread over activation deciles, in seeded order."""
     quantiles: Int[np.ndarray, " active"]
-    silent: Sequence[Window]
+    negatives: Mapping[str, Sequence[Window]] = field(default_factory=dict[str, Sequence[Window]])
+    """Windows in which the latent is silent, by type."""
+
+    @property
+    def silent(self) -> Sequence[Window]:
+        """Silent windows drawn at random."""
+        return self.negatives.get(RANDOM, ())
 
 
 class Method(Protocol):
@@ -44,19 +63,33 @@ class Method(Protocol):
     """Goes with every result; changes when the same windows would give other questions."""
     prefix: str
     """What every prompt begins with."""
+    form: str
+    """Which metrics there are: one of `measures.FORMS`."""
+    choices: int
+    """Answers to choose from."""
+    needs: frozenset[str]
+    """What the engine must be able to do."""
+    label_free: bool
+    """Whether no explanation is shown."""
+    negative_types: frozenset[str]
+    """Types of negatives that it can take, beside RANDOM; empty where it makes its own."""
 
     def active_needed(self, counts: Counts) -> int:
         """How many activating windows to draw."""
         ...
 
-    def silent_needed(self, counts: Counts) -> int:
-        """How many silent windows to draw."""
+    def silent_needed(self, counts: Counts, null_count: int) -> int:
+        """How many silent windows to draw at random."""
         ...
 
     def examples(self, drawn: Drawn, counts: Counts, seed: int) -> list[Example]:
         """Makes the examples, in any order. Fewer than asked where the windows do not allow more."""
         ...
 
-    def text(self, example: Example, pieces: Sequence[str]) -> str:
-        """Returns the window as the judge sees it, given the text of each token."""
+    def null_examples(self, drawn: Drawn, counts: Counts, seed: int, count: int) -> list[Example]:
+        """Makes the examples of a label-free scorer's null; the null of others shows another latent's explanation."""
+        ...
+
+    def request(self, example: Example, explanation: str, pieces: Pieces) -> Request:
+        """Returns what the engine is asked; the explanation is "" where none is shown."""
         ...
