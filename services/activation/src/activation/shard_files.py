@@ -84,12 +84,8 @@ class ShardFiles:
     def add_tokens(self, measures: RangeMeasures, first_latent: int, count: int) -> None:
         """Writes the rows of the table of tokens, by latent, then table, then rank."""
         tables = {"fires": measures.tokens.fires(count), "next": measures.tokens.following(count)}
-        order = np.lexsort(
-            (
-                np.repeat([0, 1], [len(t.latents) for t in tables.values()]),
-                np.concatenate([t.latents for t in tables.values()]),
-            )
-        )
+        # Each table is sorted already, which a stable sort makes use of.
+        order = np.argsort(np.concatenate([t.latents for t in tables.values()]), kind="stable")
         table = pa.concat_tables([_token_rows(name, t, first_latent) for name, t in tables.items()])
         self._tokens.write_table(table.take(pa.array(order)))
         self.token_count += len(order)

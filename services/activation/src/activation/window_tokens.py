@@ -21,6 +21,7 @@ def window_tokens(
         several = unique[low : low + step]
         here = order[bounds[low] : bounds[low + len(several)]]
         at, within = which[here] - low, starts[here]
-        tokens[here] = rows.tokens(several)[at[:, None], within[:, None] + np.arange(length)]
+        windows = np.lib.stride_tricks.sliding_window_view(rows.tokens(several), length, axis=1)
+        tokens[here] = windows[at, within]
         documents[here] = rows.documents(several)[at, within]
     return tokens, documents

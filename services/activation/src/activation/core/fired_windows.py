@@ -62,8 +62,12 @@ def window_places(block: LatentEntries, ctx_len: int) -> Int64[np.ndarray, " n"]
 
 
 def smallest(groups: Int64[np.ndarray, " n"], values: "np.ndarray", count: int) -> Int64[np.ndarray, " m"]:  # pyright: ignore[reportMissingTypeArgument]
-    """Returns the places of the `count` smallest values of each group, by group and value; equal ones as they come."""
-    order = np.lexsort((values, groups))
+    """Returns the places of the `count` smallest values of each group, rising; of equal ones the first."""
+    # Most groups of a small job are not larger than that: only the others are sorted.
+    kept = np.bincount(groups)[groups] <= count
+    large = np.flatnonzero(~kept)
+    order = large[np.lexsort((values[large], groups[large]))]
     begins = np.flatnonzero(np.diff(groups[order], prepend=-1))
     ranks = np.arange(len(order)) - np.repeat(begins, np.diff(begins, append=len(order)))
-    return order[ranks < count]
+    kept[order[ranks < count]] = True
+    return np.flatnonzero(kept)

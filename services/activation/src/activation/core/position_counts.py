@@ -32,7 +32,11 @@ def positional_information(
         return np.zeros(len(firing))
     rates = firing[:, used] / token_counts[used]
     mean = rates.mean(1, keepdims=True)
-    information = _term(rates, mean) + _term(1 - rates, 1 - mean)
+    # Where it never fires, which is most places, the first term is 0 and the second the same for all of them.
+    information = np.broadcast_to(_term(np.ones_like(mean), 1 - mean), rates.shape).copy()
+    latents, fires = np.nonzero(rates)
+    found, expected = rates[latents, fires], mean[latents, 0]
+    information[latents, fires] = _term(found, expected) + _term(1 - found, 1 - expected)
     # Rounding may go below 0 where nothing depends on the position.
     return np.maximum(information.mean(1), 0.0)
 
@@ -45,9 +49,7 @@ def max_position_density(
     return (binned(firing)[:, tokens > 0] / tokens[tokens > 0]).max(1, initial=0.0)
 
 
-def _term(
-    share: Float64[np.ndarray, "latents used"], mean: Float64[np.ndarray, "latents 1"]
-) -> Float64[np.ndarray, "latents used"]:
+def _term(share: Float64[np.ndarray, "*shape"], mean: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
     """p ln(p / q), 0 for p = 0."""
     ratio = np.divide(share, mean, out=np.ones_like(share), where=(share > 0) & (mean > 0))
     return share * np.log(ratio)

@@ -67,8 +67,10 @@ class TokenSums:
 
 def _largest(sums: KeyedSums, count: int) -> TokenTable:
     owners, weights = sums.keys // _TOKENS, sums.columns["weight"]
-    # Keys rise, so that equal weights stay in the order of token ids.
-    order = np.lexsort((-weights, owners))
+    # Keys rise, so that equal weights stay in the order of token ids. A chunk has fewer than 2^16 latents: two bytes,
+    # which are sorted by radix.
+    order = np.argsort(-weights, kind="stable")
+    order = order[np.argsort(owners[order].astype(np.uint16), kind="stable")]
     begins = np.flatnonzero(np.diff(owners, prepend=-1))
     ranks = np.arange(len(order)) - np.repeat(begins, np.diff(begins, append=len(order)))
     order, ranks = order[ranks < count], ranks[ranks < count]

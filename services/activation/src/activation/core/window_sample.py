@@ -63,7 +63,8 @@ class WindowDeciles:
 
 def _ranks(groups: Int64[np.ndarray, " n"], peaks: Float32[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
     """Returns the place of each window in its group by rising peak; equal peaks as they come."""
-    order = np.lexsort((peaks, groups))
+    # Peaks are above 0, so that their bits are in their order; groups rise, which a stable sort finds out.
+    order = np.argsort(groups << 32 | np.ascontiguousarray(peaks).view(np.int32), kind="stable")
     begins = np.flatnonzero(np.diff(groups[order], prepend=-1))
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order)) - np.repeat(begins, np.diff(begins, append=len(order)))
@@ -128,7 +129,8 @@ class WindowSample:
         """Returns what both passes chose."""
         both = FiredWindows.joined(self._strongest.windows, self._sampled.windows)
         deciles = np.concatenate([self._top_deciles(), self._sampled.deciles])
-        order = np.lexsort((both.places, both.latents))
+        # Both are sorted already, which a stable sort makes use of.
+        order = np.argsort(both.latents << PLACE_BITS | both.places, kind="stable")
         latents, places = both.latents[order], both.places[order]
         firsts = np.concatenate([[True], (np.diff(latents) != 0) | (np.diff(places) != 0)])[: len(order)]
         owner = np.cumsum(firsts) - 1
