@@ -138,7 +138,8 @@ def test_one_late_reply_is_recorded_and_the_others_are_kept(root: Path, tmp_path
         spec = spec_of(selection={"latents": [1, 0, 2]}, latents_per_task=3)
         artifact = run(root, tmp_path / "job", writer, spec)
     assert [row["outcome"] for row in rows(artifact)] == ["explained", "timeout", "explained"]
-    assert artifact.manifest.statistics["failed_by_outcome"] == {"unparsable": 0, "refused": 0, "timeout": 1}
+    failed = artifact.manifest.statistics["failed_by_outcome"]
+    assert failed == {"unparsable": 0, "refused": 0, "timeout": 1, "no_evidence": 0}
 
 
 def test_an_engine_that_never_answers_is_tried_again_later_not_recorded(root: Path, tmp_path: Path) -> None:

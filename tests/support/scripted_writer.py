@@ -17,8 +17,10 @@ def last_line(prompt: Prompt) -> Written:
 class ScriptedWriter:
     """Implements `explainer.writer.Writer`; answers in reverse order, as an engine may."""
 
-    def __init__(self, rule: Rule = last_line) -> None:
+    def __init__(self, rule: Rule = last_line, counts: bool = True) -> None:
+        """`counts`: whether it can say how many tokens (here words) a prompt has."""
         self._rule = rule
+        self.counts = counts
         self.prompts: list[Prompt] = []
 
     def resolve(self, llm: LlmRef) -> LlmRef:
@@ -28,3 +30,6 @@ class ScriptedWriter:
         self.prompts += prompts
         for index in reversed(range(len(prompts))):
             yield index, self._rule(prompts[index])
+
+    def count(self, prompts: Sequence[Prompt], llm: LlmRef) -> Sequence[int] | None:
+        return [len(prompt.text().split()) for prompt in prompts] if self.counts else None

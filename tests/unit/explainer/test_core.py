@@ -1,11 +1,13 @@
 """Selection, samples, prompts and replies."""
 
 import hashlib
+import math
 from dataclasses import fields
 
 import numpy as np
 import pytest
 from explainer.core.default import VERSION, prompt
+from explainer.core.evidence import Evidence
 from explainer.core.example import Example, marked_text, marked_tokens, mask, strength, strengths_text
 from explainer.core.explainers import EXPLAINERS
 from explainer.core.reply import parse
@@ -15,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from latent_cache import ExampleRecord, LatentIndex
 from latent_cache.quantiles import quantile_of
+from latent_cache.source import strongest_of
 
 WINDOW = Example(
     [" the", " meeting", " was", " on", " Monday", " or", " May", "\n", " 3"],
@@ -67,7 +70,7 @@ def test_the_last_line_names_each_marked_token_once_the_strongest_first() -> Non
 
 
 def test_a_prompt_is_a_fixed_beginning_and_the_windows() -> None:
-    one, two = prompt([WINDOW]), prompt([WINDOW, WINDOW])
+    one, two = (prompt(Evidence(examples=[WINDOW] * n)) for n in (1, 2))
     assert (one.instructions, one.shots) == (two.instructions, two.shots)
     assert one.question == (
         "- the meeting was on<< Monday>> or<< May>>\\n 3\n  (Monday 10, May 4)\nMarked tokens: Monday, May"
@@ -81,7 +84,7 @@ def test_a_prompt_is_a_fixed_beginning_and_the_windows() -> None:
 def test_a_changed_prompt_needs_a_new_version() -> None:
     """When this fails you changed what the model reads: raise VERSION and put the new sum here."""
     assert EXPLAINERS["default"].version == VERSION == "default-1"
-    assert hashlib.sha256(prompt([WINDOW]).text().encode()).hexdigest()[:16] == PROMPT_SUM
+    assert hashlib.sha256(prompt(Evidence(examples=[WINDOW])).text().encode()).hexdigest()[:16] == PROMPT_SUM
 
 
 PROMPT_SUM = "cc84c368c7344889"
@@ -153,11 +156,15 @@ def test_samples_are_distinct_and_strongest_first(values: list[float], count: in
     peaks = np.asarray(values, np.float32)
     record = record_of(peaks, kept, 10)
     stored = int(record.sampled.sum())
-    for how, available in (("quantiles", stored), ("top", min(10, len(peaks))), ("random", stored)):
+    fifth = min(10, len(peaks), math.ceil(count / 5))
+    both = len(set(np.flatnonzero(record.sampled)) | set(strongest_of(record, "train")[:fifth].tolist()))
+    for how, available in (("quantiles", stored), ("top", min(10, len(peaks))), ("random", stored), ("mixed", both)):
         chosen = sample(record, count, how, seed)
         assert len(set(chosen.tolist())) == len(chosen) == min(count, available)
         assert (np.diff(peaks[chosen]) <= 0).all()
-        assert (record.top if how == "top" else record.sampled)[chosen].all()
+        kept = {"top": record.top, "mixed": record.top | record.sampled}.get(how, record.sampled)
+        assert kept[chosen].all()
+    assert set(strongest_of(record, "train")[:fifth].tolist()) <= set(sample(record, count, "mixed", seed).tolist())
     top = sample(record, count, "top", seed)
     assert peaks[top].tolist() == sorted(peaks.tolist(), reverse=True)[: min(count, 10)]
     spread = np.bincount(record.deciles[sample(record, count, "quantiles", seed)], minlength=10)

@@ -185,7 +185,7 @@ def test_failures_are_recorded_by_name_and_never_dropped(root: Path, tmp_path: P
     assert "no line that begins with [EXPLANATION]:" in found[0]["reason"]
     assert found[1]["reason"] == "no reply in time"
     statistics = artifact.manifest.statistics
-    assert statistics["failed_by_outcome"] == {"unparsable": 1, "refused": 1, "timeout": 1}
+    assert statistics["failed_by_outcome"] == {"unparsable": 1, "refused": 1, "timeout": 1, "no_evidence": 0}
     assert (statistics["attempted"], statistics["parsed"], artifact.manifest.failed_count) == (4, 1, 3)
 
 

@@ -7,17 +7,24 @@ from dragoman.artifacts import Artifact, InputInfo, PartInfo
 from dragoman.errors import InvalidSpec, Violation
 from dragoman.ids import Json, kind_of
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
-from latent_cache import KeptWindows
 
+from explainer.checks import input_violations
 from explainer.core.explainers import EXPLAINERS
-from explainer.explaining import ATTEMPTED, explain
-from explainer.selecting import SELECTION, select
-from explainer.spec import ExplanationsSpec, LatentSelection
+from explainer.counting import budget, count
+from explainer.explaining import explain
+from explainer.nla_client import NlaClient, NlaEndpoint
+from explainer.options import option_violations
+from explainer.selecting import select
+from explainer.spec import ExplanationsSpec, Price
+from explainer.stages import BUDGET, COUNT, EXPLAIN, SELECT, WRITE, stage_names
+from explainer.summary import statistics_of
+from explainer.verbaliser import Verbaliser
 from explainer.writer import Writer
-from explainer.writing import outcomes, write
+from explainer.writing import write
 
 _MOST_TASKS = 10_000
-_SELECT, _EXPLAIN = 0, 1
+_ROLES = {"latents": "latents_id", "effects": "effects_id", "explanations": "explanations_id"}
+"""Role of an input, which is also its kind, to the spec's field."""
 
 
 class Artifacts(Protocol):
@@ -29,48 +36,58 @@ class Artifacts(Protocol):
 
 
 class ExplanationsKind:
-    """Selects latents (stage 0, one task), explains them (stage 1, some latents a task), joins the tables (stage 2)."""
+    """Selects latents (one task), counts their prompts where asked to, explains them (some a task), joins tables."""
 
     name = "explanations"
-    version = 2
-    description = "One explanation for each selected latent, from windows of train documents in which it fires."
+    version = 3
+    description = "One explanation for each selected latent: from windows of train documents, or from effects."
     spec = ExplanationsSpec
-    input_kinds: Mapping[str, str] = {"latents": "latents"}
+    input_kinds: Mapping[str, str] = {role: role for role in _ROLES}
 
-    def __init__(self, writer: Writer, artifacts: Artifacts) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        artifacts: Artifacts,
+        verbaliser: Verbaliser | None = None,
+        price: Price | None = None,
+    ) -> None:
+        """`verbaliser`: of the explainer `nla`; None: there is none. `price`: what tokens cost, where that is known."""
         self._writer = writer
         self._artifacts = artifacts
+        self._verbaliser = verbaliser or NlaClient(NlaEndpoint())
+        self._price = price
 
     def inputs(self, spec: ExplanationsSpec) -> Mapping[str, str]:
         """See JobKind.inputs."""
-        return {"latents": spec.latents_id}
+        given = {role: str(getattr(spec, name)) for role, name in _ROLES.items()}
+        return {role: id_ for role, id_ in given.items() if id_}
 
     def resolve(self, spec: ExplanationsSpec) -> ExplanationsSpec:
-        """Fills in the model's name and the prompt's version.
+        """Fills in the model's and the verbaliser's name and the prompt's version.
 
-        Raises Unavailable for an engine that cannot be reached, InvalidSpec for a model that it does not serve, a
-        prompt version of another release, or an id of the wrong kind.
+        Raises InvalidSpec for options that the explainer does not have or lacks, a model that is not served, a prompt
+        version of another release, or an id of the wrong kind; Unavailable for an engine that cannot be reached,
+        FailedPrecondition where no verbaliser is configured. An explainer that asks no model needs no engine.
         """
-        if kind_of(spec.latents_id, field="latents_id") != "latents":
-            raise InvalidSpec(
-                f"{spec.latents_id} is not a latents artifact; expected an id that begins with latents-",
-                field="latents_id",
-                reason="WRONG_KIND",
-            )
+        violations = [*option_violations(spec.explainer, dict(spec)), *_kind_violations(spec), *_plan_violations(spec)]
         version = EXPLAINERS[spec.explainer].version
         if spec.prompt_version not in {"", version}:
-            raise InvalidSpec(
-                f"this server has prompt {version!r}, not {spec.prompt_version!r}; leave the field out",
-                field="prompt_version",
-            )
-        return spec.model_copy(update={"llm": self._writer.resolve(spec.llm), "prompt_version": version})
+            said = f"this server has prompt {version!r}, not {spec.prompt_version!r}; leave the field out"
+            violations.append(Violation("prompt_version", said))
+        if violations:
+            raise InvalidSpec(violations, reason="WRONG_KIND" if _wrong_kinds(spec) else None)
+        found: dict[str, Any] = {"prompt_version": version}
+        if spec.llm is not None:
+            found["llm"] = self._writer.resolve(spec.llm)
+        if spec.nla is not None:
+            found["nla"] = self._verbaliser.resolve(spec.nla)
+        if spec.dry_run and spec.price is None:
+            found["price"] = self._price
+        return spec.model_copy(update=found)
 
     def check(self, spec: ExplanationsSpec, inputs: Mapping[str, InputInfo]) -> None:
         """See JobKind.check."""
-        latents = inputs["latents"]
-        violations = [*_split_violations(latents), *_window_violations(spec, KeptWindows.of(latents))]
-        if latents.manifest is not None:
-            violations += _selection_violations(spec.selection, _number(latents.manifest.statistics, "d_sae"))
+        violations = list(input_violations(spec, inputs))
         if violations:
             raise InvalidSpec(violations)
 
@@ -78,77 +95,54 @@ class ExplanationsKind:
         """See JobKind.plan."""
         manifest = inputs["latents"].manifest
         assert manifest is not None
-        wanted = spec.selection
-        d_sae = _number(manifest.statistics, "d_sae")
-        count = len(wanted.latents) or len(wanted.ranks) or min(wanted.count, d_sae) or d_sae
-        size = max(spec.latents_per_task, -(-count // _MOST_TASKS))
-        groups = [{"first": first, "end": min(first + size, count)} for first in range(0, count, size)]
-        return [Stage("select", [{}]), Stage("explain", groups), Stage("write", [{}])]
+        wanted, d_sae = spec.selection, int(str(manifest.statistics["d_sae"]))
+        size_of = len(wanted.latents) or len(wanted.ranks) or min(wanted.count, d_sae) or d_sae
+        size = max(spec.latents_per_task, -(-size_of // _MOST_TASKS))
+        groups: list[Mapping[str, Json]] = [
+            {"first": first, "end": min(first + size, size_of)} for first in range(0, size_of, size)
+        ]
+        by_latents = {COUNT, EXPLAIN}
+        return [Stage(name, groups if name in by_latents else [{}]) for name in stage_names(spec)]
 
     def run(self, spec: ExplanationsSpec, context: Context) -> Iterator[Progress | Part | Checkpoint]:
         """See JobKind.run."""
-        if context.task.stage == _SELECT:
+        stage = stage_names(spec)[context.task.stage]
+        if stage == SELECT:
             yield from select(spec, context)
-        elif context.task.stage == _EXPLAIN:
-            tokens_id = str(context.inputs["latents"].manifest.statistics["tokens_id"])
-            yield from explain(spec, context, self._artifacts.artifact(tokens_id), self._writer)
+        elif stage == COUNT:
+            yield from count(spec, context, self._tokens(context), self._writer)
+        elif stage == BUDGET:
+            yield from budget(spec, context)
+        elif stage == EXPLAIN:
+            yield from explain(spec, context, self._tokens(context), self._writer, self._verbaliser)
         else:
+            assert stage == WRITE, f"no stage is named {stage}"
             yield from write(spec, context)
+
+    def _tokens(self, context: Context) -> Artifact:
+        return self._artifacts.artifact(str(context.inputs["latents"].manifest.statistics["tokens_id"]))
 
     def combine(self, spec: ExplanationsSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
         """See JobKind.combine."""
-        known = next(part for part in parts if part.name == SELECTION).metadata
-        tasks = [part for part in parts if part.name.startswith("explained-")]
-        counts = outcomes(tasks)
-        attempted = sum(counts[name] for name in ATTEMPTED)
-        failed: dict[str, Json] = {name: counts[name] for name in ATTEMPTED[1:]}
-        statistics: dict[str, Json] = {
-            "total": known["total"],
-            "dead": known["dead"],
-            "rare": known["rare"],
-            "selected": attempted + counts["dead"] + counts["rare"],
-            "selected_dead": counts["dead"],
-            "selected_rare": counts["rare"],
-            "attempted": attempted,
-            "parsed": counts["explained"],
-            "failed_by_outcome": failed,
-            **{name: _sum(tasks, name) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")},
-            "model": spec.llm.model,
-            "explainer": spec.explainer,
-            "prompt_version": spec.prompt_version,
-        }
-        return Summary(statistics, failed_count=attempted - counts["explained"])
+        statistics, failed_count = statistics_of(spec, parts)
+        return Summary(statistics, failed_count=failed_count)
 
 
-def _split_violations(latents: InputInfo) -> Iterator[Violation]:
-    split = latents.spec.get("split", "all")
-    if split in {"train", "test"}:
-        yield Violation(
-            "latents_id",
-            f"{latents.id} has read {split} documents only; explanations are written from train and scored on test "
-            "documents: give latents of split all",
-        )
+def _wrong_kinds(spec: ExplanationsSpec) -> Mapping[str, str]:
+    """Field to id of those that are no artifact of the kind. Raises InvalidSpec for what is no id at all."""
+    given = {name: (role, str(getattr(spec, name))) for role, name in _ROLES.items()}
+    return {name: id_ for name, (role, id_) in given.items() if id_ and kind_of(id_, field=name) != role}
 
 
-def _window_violations(spec: ExplanationsSpec, kept: KeptWindows) -> Iterator[Violation]:
-    yield from kept.length_violations(spec.window_length)
-    of_kind = kept.top_violations if spec.sampling == "top" else kept.sampled_violations
-    yield from of_kind("example_count", spec.example_count)
+def _kind_violations(spec: ExplanationsSpec) -> Iterator[Violation]:
+    role_of = {name: role for role, name in _ROLES.items()}
+    for name, id_ in _wrong_kinds(spec).items():
+        role = role_of[name]
+        article = "an" if role[0] in "aeiou" else "a"
+        said = f"{id_} is not {article} {role} artifact; expected an id that begins with {role}-"
+        yield Violation(name, said)
 
 
-def _selection_violations(selection: LatentSelection, d_sae: int) -> Iterator[Violation]:
-    for name, values in (("latents", selection.latents), ("ranks", selection.ranks)):
-        for i, value in enumerate(values):
-            if value >= d_sae:
-                yield Violation(f"selection.{name}[{i}]", f"{value} is out of range; expected 0 to {d_sae - 1}")
-    if selection.count > d_sae:
-        yield Violation("selection.count", f"{selection.count} latents of {d_sae}; expected 1 to {d_sae}")
-
-
-def _number(values: Mapping[str, Json], name: str) -> int:
-    value: Any = values[name]
-    return int(value)
-
-
-def _sum(parts: Sequence[PartInfo], name: str) -> int:
-    return sum(_number(part.metadata, name) for part in parts)
+def _plan_violations(spec: ExplanationsSpec) -> Iterator[Violation]:
+    if spec.price is not None and not spec.dry_run:
+        yield Violation("price", "only a dry run tells a cost; leave price out, or set dry_run")

@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 from dragoman.llm import ChatPrompt, Completion, Endpoint, Failure, ResponseCache, Sampling, settled
+from dragoman.llm.token_count import count_tokens
 
 from explainer.core.prompt import Prompt
 from explainer.spec import LlmRef
 from explainer.writer import Written
 
-# A small model that goes on after its answer invents the next question.
-_STOP = ("\n- ", "\nMarked tokens:")
 _SEED_BITS = 31
 
 
@@ -25,20 +24,28 @@ class LlmWriter:
         return llm.model_copy(update={"model": self._endpoint.resolve(llm.model)})
 
     def write(self, prompts: Sequence[Prompt], llm: LlmRef, seed: int) -> Iterator[tuple[int, Written]]:
-        """See Writer.write.
+        """See Writer.write. Prompts of one call are of one explainer, and stop alike.
 
         A prompt that times out while others are answered is a failure of its own. Where none is answered the engine
         is at fault: LLMTimeout is raised, and the task is tried again later.
         """
         if not prompts:
             return
-        chats = [ChatPrompt.of(p.question, system=p.instructions, turns=p.shots) for p in prompts]
+        chats = [_chat(prompt) for prompt in prompts]
         # A seed makes sampled replies repeatable, and so fit for the response cache.
         own_seed = seed % (1 << _SEED_BITS) if llm.temperature > 0.0 else None
-        sampling = Sampling(llm.max_tokens, llm.temperature, seed=own_seed, stop=_STOP)
+        sampling = Sampling(llm.max_tokens, llm.temperature, seed=own_seed, stop=prompts[0].stop)
         with self._endpoint.client(llm.model, self._cache) as client:
             for index, reply in settled(client, chats, sampling):
                 yield index, written(reply)
+
+    def count(self, prompts: Sequence[Prompt], llm: LlmRef) -> Sequence[int] | None:
+        """See Writer.count."""
+        return count_tokens(self._endpoint, llm.model, [_chat(prompt) for prompt in prompts])
+
+
+def _chat(prompt: Prompt) -> ChatPrompt:
+    return ChatPrompt.of(prompt.question, system=prompt.instructions, turns=prompt.shots)
 
 
 def written(reply: Completion | Failure) -> Written:

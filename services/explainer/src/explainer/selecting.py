@@ -31,3 +31,9 @@ def read_selection(own: Artifact) -> list[int]:
     """Returns the selected latents in order."""
     chosen: list[int] = json.loads(own.read(SELECTION))
     return chosen
+
+
+def read_slice(context: Context) -> list[int]:
+    """Returns the latents of this task, in the order of the selection."""
+    payload: Any = context.task.payload
+    return read_selection(context.own)[payload["first"] : payload["end"]]

@@ -1,14 +1,34 @@
 """Spec of this service's job: dragoman.explanation.v1, field by field."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from dragoman.kinds import Spec
 from pydantic import Field, model_validator
 
-Explainer = Literal["default"]
-Sampling = Literal["quantiles", "top", "random"]
+from explainer.core.sampling import Sampling
+from explainer.options import with_defaults
+
+Explainer = Literal[
+    "default",
+    "no_activations",
+    "chain_of_thought",
+    "contrastive",
+    "max_act",
+    "output",
+    "ensemble",
+    "nla",
+    "eleuther_acts_top5",
+    "acts_top5",
+    "other_latent",
+    "generic",
+    "random",
+    "oracle",
+]
+CounterSource = Literal["same_tokens", "neighbours", "silent"]
+OutputEvidenceKind = Literal["both", "vocab_proj", "token_change"]
 
 _Int32 = Annotated[int, Field(ge=0, le=2**31 - 1)]
+_LONGEST_TEXT = 600
 
 
 class LatentSelection(Spec):
@@ -40,19 +60,78 @@ class LlmRef(Spec):
     max_tokens: int = Field(default=64, ge=8, le=8192)
 
 
+class NlaRef(Spec):
+    """The activation verbaliser, one that the operator configured."""
+
+    model: str = ""
+    """Name of the subject model there; empty means the operator's, filled in at submit."""
+    source: str = ""
+    """Name of the verbaliser there; empty means the operator's, filled in at submit."""
+    temperature: float = Field(default=0.7, ge=0.0, le=2.0)
+    last_paragraph: bool = False
+    """Show only the last paragraph of each text, which speaks of the final token."""
+
+
+class GivenText(Spec):
+    """An explanation that is not asked of a model."""
+
+    latent: _Int32
+    explanation: str = Field(min_length=1, max_length=_LONGEST_TEXT)
+
+
+class Price(Spec):
+    """What a million tokens cost."""
+
+    currency: str = Field(default="USD", min_length=1, max_length=16)
+    prompt: float = Field(ge=0.0)
+    completion: float = Field(ge=0.0)
+
+
 class ExplanationsSpec(Spec):
-    """One explanation for each selected latent."""
+    """One explanation for each selected latent. Which options an explainer has, and their defaults: `options.FORMS`."""
 
     latents_id: str = Field(min_length=1)
     selection: LatentSelection = LatentSelection()
     explainer: Explainer = "default"
     prompt_version: str = ""
     """Version of the explainer's prompt. Filled in at submit; one that this server does not have is refused."""
-    example_count: int = Field(default=20, ge=1, le=100)
-    sampling: Sampling = "quantiles"
+    example_count: int | None = Field(default=None, ge=1, le=100)
+    sampling: Sampling | None = None
+    show_strengths: bool | None = None
+    counter_count: int | None = Field(default=None, ge=1, le=100)
+    counter_source: CounterSource | None = None
+    effects_id: str = ""
+    output_evidence: OutputEvidenceKind | None = None
+    kl_target: float | None = Field(default=None, gt=0.0, le=100.0)
+    """None: that of the effects artifact that is nearest to 1 nat."""
+    explanations_id: str = ""
+    texts: tuple[GivenText, ...] = ()
+    nla: NlaRef | None = None
     window_length: int = Field(default=32, ge=4, le=4096)
     min_windows: int = Field(default=20, ge=1, le=2**31 - 1)
-    llm: LlmRef = LlmRef()
+    llm: LlmRef | None = None
+    """None: the explainer asks no language model."""
+    token_budget: int = Field(default=0, ge=0, le=2**63 - 1)
+    dry_run: bool = False
+    price: Price | None = None
     seed: int = Field(default=0, ge=-(2**63), le=2**63 - 1)
     max_failed_fraction: float = Field(default=0.5, ge=0.0, le=1.0)
     latents_per_task: int = Field(default=8, ge=1, le=10_000)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _write_out_defaults(cls, values: Any) -> Any:
+        return with_defaults(values) if isinstance(values, dict) else values  # pyright: ignore[reportUnknownArgumentType]
+
+    @model_validator(mode="after")
+    def _each_latent_one_text(self) -> Self:
+        given = [text.latent for text in self.texts]
+        twice = sorted({latent for latent in given if given.count(latent) > 1}) if len(set(given)) < len(given) else []
+        if twice:
+            raise ValueError(f"texts has latent {twice[0]} more than once; expected each at most once")
+        return self
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether prompts are counted before any is sent."""
+        return self.dry_run or self.token_budget > 0

@@ -31,3 +31,10 @@ class Writer(Protocol):
     def write(self, prompts: Sequence[Prompt], llm: LlmRef, seed: int) -> Iterator[tuple[int, Written]]:
         """Puts the prompts, several at a time and in this order; yields index and reply as they come."""
         ...
+
+    def count(self, prompts: Sequence[Prompt], llm: LlmRef) -> Sequence[int] | None:
+        """Returns the tokens that the engine would read for each prompt, template and all; None where it cannot tell.
+
+        Raises LLMUnavailable when the engine is away.
+        """
+        ...

@@ -1,4 +1,4 @@
-"""Stage 2: the tables of all tasks joined, in the selection's order. One task."""
+"""The last stage: the tables of all tasks joined, in the selection's order. One task."""
 
 import io
 from collections import Counter
@@ -12,27 +12,27 @@ from dragoman.kinds import Checkpoint, Context, Part, Progress
 
 from explainer.explaining import ATTEMPTED
 from explainer.spec import ExplanationsSpec
+from explainer.stages import EXPLAIN, parts_of
 from explainer.tables import EXPLANATIONS, EXPLANATIONS_SCHEMA, WINDOWS, WINDOWS_SCHEMA, join
-
-_EXPLAIN = 1
 
 
 def write(spec: ExplanationsSpec, context: Context) -> Iterator[Progress | Part | Checkpoint]:
     """Yields explanations.parquet and windows.parquet. Raises UserTaskError when too many latents got none."""
     yield Progress(0, 2, "tables")
-    parts = [part for part in context.parts[_EXPLAIN] if part.name.startswith("explained-")]
+    made = parts_of(spec, context, EXPLAIN)
+    parts = [part for part in made if part.name.startswith("explained-")]
     _check_failures(spec, context, parts)
     for schema, prefix, name in (
         (EXPLANATIONS_SCHEMA, "explained-", EXPLANATIONS),
         (WINDOWS_SCHEMA, "windows-", WINDOWS),
     ):
-        tables = (context.own.read(p.name) for p in context.parts[_EXPLAIN] if p.name.startswith(prefix))
+        tables = (context.own.read(p.name) for p in made if p.name.startswith(prefix))
         count = join(tables, schema, context.scratch / name)
         yield Part(name, path=context.scratch / name, row_count=count)
 
 
 def outcomes(parts: list[PartInfo]) -> Counter[str]:
-    """Sums up how latents ended, over the parts of stage 1."""
+    """Sums up how latents ended, over the parts of the stage that explains."""
     total: Counter[str] = Counter()
     for part in parts:
         counted: Any = part.metadata.get("outcomes", {})
@@ -47,10 +47,13 @@ def _check_failures(spec: ExplanationsSpec, context: Context, parts: list[PartIn
     if failed <= spec.max_failed_fraction * attempted:
         return
     named = ", ".join(f"{counts[name]} {name}" for name in ATTEMPTED[1:] if counts[name])
+    mend = "a selection of latents that have evidence, or a higher max_failed_fraction"
+    if spec.llm is not None:
+        mend = f"a stronger model than {spec.llm.model!r}, more llm.max_tokens, or a higher max_failed_fraction"
     raise UserTaskError(
         f"{failed} of {attempted} latents got no explanation ({named}), more than max_failed_fraction "
         f"({spec.max_failed_fraction:g}) allows; latent {_first_failure(context, parts)}. "
-        f"Use a stronger model than {spec.llm.model!r}, more llm.max_tokens, or a higher max_failed_fraction",
+        f"Use {mend}",
         reason="TOO_MANY_FAILED",
     )
 
@@ -59,5 +62,6 @@ def _first_failure(context: Context, parts: list[PartInfo]) -> str:
     for part in parts:
         for row in pq.read_table(io.BytesIO(context.own.read(part.name))).to_pylist():
             if row["outcome"] in ATTEMPTED[1:]:
-                return f"{row['latent']} was answered {(row['reply'] or '')[:200]!r}: {row['reason']}"
+                answered = "" if row["reply"] is None else f" was answered {row['reply'][:200]!r}"
+                return f"{row['latent']}{answered}: {row['reason']}"
     raise AssertionError("failures were counted but none is in the tables")

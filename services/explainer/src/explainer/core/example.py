@@ -25,11 +25,22 @@ class Example:
 
     texts: Sequence[str]
     activations: Float32[np.ndarray, " length"]
+    threshold: float = MARK_THRESHOLD
+
+    @property
+    def marks(self) -> Bool[np.ndarray, " length"]:
+        """Which tokens are marked."""
+        return mask(self.activations, self.threshold)
+
+    @property
+    def peak(self) -> int:
+        """Position of the strongest activation, the first of equal ones."""
+        return int(self.activations.argmax())
 
 
-def mask(activations: Float32[np.ndarray, " length"]) -> Bool[np.ndarray, " length"]:
-    """Returns which tokens are marked: those above MARK_THRESHOLD of the window's strongest activation."""
-    return activations > MARK_THRESHOLD * activations.max()
+def mask(activations: Float32[np.ndarray, " length"], threshold: float = MARK_THRESHOLD) -> Bool[np.ndarray, " length"]:
+    """Returns which tokens are marked: those above `threshold` of the window's strongest activation."""
+    return activations > threshold * activations.max()
 
 
 def strength(activation: float, strongest: float) -> int:
@@ -39,15 +50,15 @@ def strength(activation: float, strongest: float) -> int:
 
 def marked_text(example: Example) -> str:
     """Returns the window on one line, runs of marked tokens between << and >>."""
-    return marked([_one_line(text) for text in example.texts], mask(example.activations)).strip()
+    return marked([one_line(text) for text in example.texts], example.marks).strip()
 
 
 def strengths_text(example: Example, strongest: float) -> str:
     """Returns the marked tokens in order of appearance with their strengths: `(Monday 9, March 4)`."""
-    places = np.flatnonzero(mask(example.activations))
+    places = np.flatnonzero(example.marks)
     strongest_first = places[np.argsort(-example.activations[places], kind="stable")]
     kept = sorted(int(place) for place in strongest_first[:LISTED])
-    pairs = [(_name(example.texts[i]), strength(float(example.activations[i]), strongest)) for i in kept]
+    pairs = [(name(example.texts[i]), strength(float(example.activations[i]), strongest)) for i in kept]
     return f"({', '.join(f'{text} {value}' for text, value in pairs)})"
 
 
@@ -59,17 +70,17 @@ def marked_tokens(examples: Sequence[Example]) -> str:
     """
     best: dict[str, float] = {}
     for example in examples:
-        for place in np.flatnonzero(mask(example.activations)).tolist():
-            name = _name(example.texts[place])
-            best[name] = max(best.get(name, 0.0), float(example.activations[place]))
-    return ", ".join(sorted(best, key=lambda name: -best[name])[:SUMMED])
+        for place in np.flatnonzero(example.marks).tolist():
+            token = name(example.texts[place])
+            best[token] = max(best.get(token, 0.0), float(example.activations[place]))
+    return ", ".join(sorted(best, key=lambda token: -best[token])[:SUMMED])
 
 
-def _one_line(text: str) -> str:
-    """A window is one line of a prompt, so that a reader can tell where the next one begins."""
+def one_line(text: str) -> str:
+    """Returns a text without line breaks: one line of a prompt, so that a reader can tell where the next begins."""
     return text.replace("\r", "").replace("\n", "\\n")
 
 
-def _name(text: str) -> str:
-    """A token in a list; one without visible characters is shown quoted."""
-    return _one_line(text).strip() or repr(text)
+def name(text: str) -> str:
+    """Returns a token as it stands in a list; one without visible characters is shown quoted."""
+    return one_line(text).strip() or repr(text)

@@ -14,6 +14,8 @@ class Prompt:
     instructions: str
     shots: Sequence[tuple[str, str]]
     question: str
+    stop: tuple[str, ...] = ("\n- ", "\nMarked tokens:")
+    """Where the reply ends: a small model that goes on after its answer invents the next question."""
 
     def text(self) -> str:
         """Returns all of it as one readable text, as it is stored beside an explanation."""
@@ -21,16 +23,16 @@ class Prompt:
         return "\n\n".join([f"[system]\n{self.instructions}", *turns, f"[user]\n{self.question}"])
 
 
-def question(examples: Sequence[Example]) -> str:
+def question(examples: Sequence[Example], strengths: bool = True) -> str:
     """Returns the windows in the order given, each with the strengths of its marked tokens, then all marked tokens."""
     strongest = max(float(e.activations.max()) for e in examples)
-    windows = [(marked_text(e), strengths_text(e, strongest)) for e in examples]
+    windows = [(marked_text(e), strengths_text(e, strongest) if strengths else "") for e in examples]
     return question_text(windows, marked_tokens(examples))
 
 
 def question_text(windows: Sequence[tuple[str, str]], tokens: str) -> str:
-    """Returns marked texts with their strengths, a window two lines, and the marked tokens of all."""
-    lines = [f"- {text}\n  {strengths}" for text, strengths in windows]
+    """Returns marked texts, each with its strengths (where there are any) on a second line, and all marked tokens."""
+    lines = [f"- {text}\n  {strengths}" if strengths else f"- {text}" for text, strengths in windows]
     return "\n".join([*lines, f"Marked tokens: {tokens}"])
 
 

@@ -25,27 +25,37 @@ _sym_db = _symbol_database.Default()
 from dragoman.job.v1 import job_pb2 as dragoman_dot_job_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)dragoman/explanation/v1/explanation.proto\x12\x17\x64ragoman.explanation.v1\x1a\x19\x64ragoman/job/v1/job.proto\"@\n\x0fLatentSelection\x12\x0f\n\x07latents\x18\x01 \x03(\x05\x12\r\n\x05ranks\x18\x02 \x03(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"i\n\x06LlmRef\x12\r\n\x05model\x18\x01 \x01(\t\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x03 \x01(\x05H\x01\x88\x01\x01\x42\x0e\n\x0c_temperatureB\r\n\x0b_max_tokens\"\x97\x04\n\x10\x45xplanationsSpec\x12\x12\n\nlatents_id\x18\x01 \x01(\t\x12;\n\tselection\x18\x02 \x01(\x0b\x32(.dragoman.explanation.v1.LatentSelection\x12\x35\n\texplainer\x18\x03 \x01(\x0e\x32\".dragoman.explanation.v1.Explainer\x12\x1a\n\rexample_count\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x33\n\x08sampling\x18\x05 \x01(\x0e\x32!.dragoman.explanation.v1.Sampling\x12\x1a\n\rwindow_length\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x18\n\x0bmin_windows\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12,\n\x03llm\x18\x08 \x01(\x0b\x32\x1f.dragoman.explanation.v1.LlmRef\x12\x0c\n\x04seed\x18\t \x01(\x03\x12 \n\x13max_failed_fraction\x18\n \x01(\x01H\x03\x88\x01\x01\x12\x1d\n\x10latents_per_task\x18\x0b \x01(\x05H\x04\x88\x01\x01\x12\x16\n\x0eprompt_version\x18\x0c \x01(\tB\x10\n\x0e_example_countB\x10\n\x0e_window_lengthB\x0e\n\x0c_min_windowsB\x16\n\x14_max_failed_fractionB\x13\n\x11_latents_per_task\"h\n\x19SubmitExplanationsRequest\x12\x37\n\x04spec\x18\x01 \x01(\x0b\x32).dragoman.explanation.v1.ExplanationsSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"P\n\x1aSubmitExplanationsResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08*=\n\tExplainer\x12\x19\n\x15\x45XPLAINER_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPLAINER_DEFAULT\x10\x01*c\n\x08Sampling\x12\x18\n\x14SAMPLING_UNSPECIFIED\x10\x00\x12\x16\n\x12SAMPLING_QUANTILES\x10\x01\x12\x10\n\x0cSAMPLING_TOP\x10\x02\x12\x13\n\x0fSAMPLING_RANDOM\x10\x03\x32\x93\x01\n\x12\x45xplanationService\x12}\n\x12SubmitExplanations\x12\x32.dragoman.explanation.v1.SubmitExplanationsRequest\x1a\x33.dragoman.explanation.v1.SubmitExplanationsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)dragoman/explanation/v1/explanation.proto\x12\x17\x64ragoman.explanation.v1\x1a\x19\x64ragoman/job/v1/job.proto\"@\n\x0fLatentSelection\x12\x0f\n\x07latents\x18\x01 \x03(\x05\x12\r\n\x05ranks\x18\x02 \x03(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x05\"i\n\x06LlmRef\x12\r\n\x05model\x18\x01 \x01(\t\x12\x18\n\x0btemperature\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nmax_tokens\x18\x03 \x01(\x05H\x01\x88\x01\x01\x42\x0e\n\x0c_temperatureB\r\n\x0b_max_tokens\"i\n\x06NlaRef\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x18\n\x0btemperature\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\x0elast_paragraph\x18\x04 \x01(\x08\x42\x0e\n\x0c_temperature\"0\n\tGivenText\x12\x0e\n\x06latent\x18\x01 \x01(\x05\x12\x13\n\x0b\x65xplanation\x18\x02 \x01(\t\"s\n\x05Price\x12\x15\n\x08\x63urrency\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06prompt\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\ncompletion\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x0b\n\t_currencyB\t\n\x07_promptB\r\n\x0b_completion\"\x81\x08\n\x10\x45xplanationsSpec\x12\x12\n\nlatents_id\x18\x01 \x01(\t\x12;\n\tselection\x18\x02 \x01(\x0b\x32(.dragoman.explanation.v1.LatentSelection\x12\x35\n\texplainer\x18\x03 \x01(\x0e\x32\".dragoman.explanation.v1.Explainer\x12\x1a\n\rexample_count\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x33\n\x08sampling\x18\x05 \x01(\x0e\x32!.dragoman.explanation.v1.Sampling\x12\x1a\n\rwindow_length\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12\x18\n\x0bmin_windows\x18\x07 \x01(\x05H\x02\x88\x01\x01\x12,\n\x03llm\x18\x08 \x01(\x0b\x32\x1f.dragoman.explanation.v1.LlmRef\x12\x0c\n\x04seed\x18\t \x01(\x03\x12 \n\x13max_failed_fraction\x18\n \x01(\x01H\x03\x88\x01\x01\x12\x1d\n\x10latents_per_task\x18\x0b \x01(\x05H\x04\x88\x01\x01\x12\x16\n\x0eprompt_version\x18\x0c \x01(\t\x12\x1b\n\x0eshow_strengths\x18\r \x01(\x08H\x05\x88\x01\x01\x12\x1a\n\rcounter_count\x18\x0e \x01(\x05H\x06\x88\x01\x01\x12>\n\x0e\x63ounter_source\x18\x0f \x01(\x0e\x32&.dragoman.explanation.v1.CounterSource\x12\x12\n\neffects_id\x18\x10 \x01(\t\x12@\n\x0foutput_evidence\x18\x11 \x01(\x0e\x32\'.dragoman.explanation.v1.OutputEvidence\x12\x16\n\tkl_target\x18\x12 \x01(\x01H\x07\x88\x01\x01\x12\x17\n\x0f\x65xplanations_id\x18\x13 \x01(\t\x12\x31\n\x05texts\x18\x14 \x03(\x0b\x32\".dragoman.explanation.v1.GivenText\x12,\n\x03nla\x18\x15 \x01(\x0b\x32\x1f.dragoman.explanation.v1.NlaRef\x12\x14\n\x0ctoken_budget\x18\x16 \x01(\x03\x12\x0f\n\x07\x64ry_run\x18\x17 \x01(\x08\x12-\n\x05price\x18\x18 \x01(\x0b\x32\x1e.dragoman.explanation.v1.PriceB\x10\n\x0e_example_countB\x10\n\x0e_window_lengthB\x0e\n\x0c_min_windowsB\x16\n\x14_max_failed_fractionB\x13\n\x11_latents_per_taskB\x11\n\x0f_show_strengthsB\x10\n\x0e_counter_countB\x0c\n\n_kl_target\"h\n\x19SubmitExplanationsRequest\x12\x37\n\x04spec\x18\x01 \x01(\x0b\x32).dragoman.explanation.v1.ExplanationsSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"P\n\x1aSubmitExplanationsResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08*\x88\x03\n\tExplainer\x12\x19\n\x15\x45XPLAINER_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPLAINER_DEFAULT\x10\x01\x12\x1c\n\x18\x45XPLAINER_NO_ACTIVATIONS\x10\x02\x12\x1e\n\x1a\x45XPLAINER_CHAIN_OF_THOUGHT\x10\x03\x12\x19\n\x15\x45XPLAINER_CONTRASTIVE\x10\x04\x12\x15\n\x11\x45XPLAINER_MAX_ACT\x10\x05\x12\x14\n\x10\x45XPLAINER_OUTPUT\x10\x06\x12\x16\n\x12\x45XPLAINER_ENSEMBLE\x10\x07\x12\x11\n\rEXPLAINER_NLA\x10\x08\x12 \n\x1c\x45XPLAINER_ELEUTHER_ACTS_TOP5\x10\t\x12\x17\n\x13\x45XPLAINER_ACTS_TOP5\x10\n\x12\x1a\n\x16\x45XPLAINER_OTHER_LATENT\x10\x0b\x12\x15\n\x11\x45XPLAINER_GENERIC\x10\x0c\x12\x14\n\x10\x45XPLAINER_RANDOM\x10\r\x12\x14\n\x10\x45XPLAINER_ORACLE\x10\x0e*w\n\x08Sampling\x12\x18\n\x14SAMPLING_UNSPECIFIED\x10\x00\x12\x16\n\x12SAMPLING_QUANTILES\x10\x01\x12\x10\n\x0cSAMPLING_TOP\x10\x02\x12\x13\n\x0fSAMPLING_RANDOM\x10\x03\x12\x12\n\x0eSAMPLING_MIXED\x10\x04*\x89\x01\n\rCounterSource\x12\x1e\n\x1a\x43OUNTER_SOURCE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x43OUNTER_SOURCE_SAME_TOKENS\x10\x01\x12\x1d\n\x19\x43OUNTER_SOURCE_NEIGHBOURS\x10\x02\x12\x19\n\x15\x43OUNTER_SOURCE_SILENT\x10\x03*\x8d\x01\n\x0eOutputEvidence\x12\x1f\n\x1bOUTPUT_EVIDENCE_UNSPECIFIED\x10\x00\x12\x18\n\x14OUTPUT_EVIDENCE_BOTH\x10\x01\x12\x1e\n\x1aOUTPUT_EVIDENCE_VOCAB_PROJ\x10\x02\x12 \n\x1cOUTPUT_EVIDENCE_TOKEN_CHANGE\x10\x03\x32\x93\x01\n\x12\x45xplanationService\x12}\n\x12SubmitExplanations\x12\x32.dragoman.explanation.v1.SubmitExplanationsRequest\x1a\x33.dragoman.explanation.v1.SubmitExplanationsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dragoman.explanation.v1.explanation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXPLAINER']._serialized_start=996
-  _globals['_EXPLAINER']._serialized_end=1057
-  _globals['_SAMPLING']._serialized_start=1059
-  _globals['_SAMPLING']._serialized_end=1158
+  _globals['_EXPLAINER']._serialized_start=1761
+  _globals['_EXPLAINER']._serialized_end=2153
+  _globals['_SAMPLING']._serialized_start=2155
+  _globals['_SAMPLING']._serialized_end=2274
+  _globals['_COUNTERSOURCE']._serialized_start=2277
+  _globals['_COUNTERSOURCE']._serialized_end=2414
+  _globals['_OUTPUTEVIDENCE']._serialized_start=2417
+  _globals['_OUTPUTEVIDENCE']._serialized_end=2558
   _globals['_LATENTSELECTION']._serialized_start=97
   _globals['_LATENTSELECTION']._serialized_end=161
   _globals['_LLMREF']._serialized_start=163
   _globals['_LLMREF']._serialized_end=268
-  _globals['_EXPLANATIONSSPEC']._serialized_start=271
-  _globals['_EXPLANATIONSSPEC']._serialized_end=806
-  _globals['_SUBMITEXPLANATIONSREQUEST']._serialized_start=808
-  _globals['_SUBMITEXPLANATIONSREQUEST']._serialized_end=912
-  _globals['_SUBMITEXPLANATIONSRESPONSE']._serialized_start=914
-  _globals['_SUBMITEXPLANATIONSRESPONSE']._serialized_end=994
-  _globals['_EXPLANATIONSERVICE']._serialized_start=1161
-  _globals['_EXPLANATIONSERVICE']._serialized_end=1308
+  _globals['_NLAREF']._serialized_start=270
+  _globals['_NLAREF']._serialized_end=375
+  _globals['_GIVENTEXT']._serialized_start=377
+  _globals['_GIVENTEXT']._serialized_end=425
+  _globals['_PRICE']._serialized_start=427
+  _globals['_PRICE']._serialized_end=542
+  _globals['_EXPLANATIONSSPEC']._serialized_start=545
+  _globals['_EXPLANATIONSSPEC']._serialized_end=1570
+  _globals['_SUBMITEXPLANATIONSREQUEST']._serialized_start=1572
+  _globals['_SUBMITEXPLANATIONSREQUEST']._serialized_end=1676
+  _globals['_SUBMITEXPLANATIONSRESPONSE']._serialized_start=1678
+  _globals['_SUBMITEXPLANATIONSRESPONSE']._serialized_end=1758
+  _globals['_EXPLANATIONSERVICE']._serialized_start=2561
+  _globals['_EXPLANATIONSERVICE']._serialized_end=2708
 # @@protoc_insertion_point(module_scope)
