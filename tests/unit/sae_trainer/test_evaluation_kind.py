@@ -14,17 +14,21 @@ from dragoman.artifacts import InputInfo, Manifest, PartInfo
 from dragoman.errors import InvalidSpec, UserTaskError
 from dragoman.folder import FolderArtifact
 from dragoman.manifests import manifest_to_json
+from numpy.random import default_rng
 from sae_trainer import evaluation_kind
-from sae_trainer.coder_kind import CoderKind
 from sae_trainer.config import Config
+from sae_trainer.core.density import density_histogram
+from sae_trainer.core.gaussian_rows import Accumulator, gaussian_batches, merged, stacked, unstacked
 from sae_trainer.core.held_out import added, batch_sums
+from sae_trainer.core.measures import below_floor, measures
 from sae_trainer.evaluation_kind import EvaluationKind
-from sae_trainer.spec import CoderSpec, EvaluationSpec
+from sae_trainer.spec import EvaluationSpec
 from safetensors.numpy import save_file
 from torch import Tensor
 
 from tests.support.local_run import run_local
 from tests.unit.sae_trainer.activations_folder import HOOKPOINT, MODEL, write_activations
+from tests.unit.sae_trainer.coder_folder import opener, write_coder
 from tests.unit.sparse_coders.planted import planted_activations
 
 CONFIG = Config(torch_threads=1, device="cpu", shuffle_bytes=2**30)
@@ -32,10 +36,23 @@ TOKENS_ID = "tokens-" + "0" * 32
 
 
 def make_coder(tmp_path: Path, **changes: object) -> FolderArtifact:
+    """A coder that knows the planted dictionary and half as many random directions, said to be trained on `train`."""
     source = write_activations(tmp_path / "train", planted_activations(3000, 32, 48, 3).split(1500), **changes)  # type: ignore[arg-type]
-    fields = {"d_sae": 96, "k": 3, "batch_tokens": 100, "epochs": 20, "learning_rate": 3e-3}
-    spec = CoderSpec.model_validate({"activations_id": source.id, **fields})
-    return run_local(CoderKind(CONFIG), spec, {"activations": source}, tmp_path / "coder")
+    manifest = source.manifest
+    said = {name: manifest.spec[name] for name in ("model", "tokens_id", "split")}
+    row_count = manifest.statistics["row_count"]
+    return write_coder(tmp_path / "coder", planted_coder(), activations_id=source.id, row_count=row_count, **said)
+
+
+def planted_coder() -> sparse_coders.TopKCoder:
+    coder = sparse_coders.TopKCoder(32, 72, 3)
+    atoms = torch.randn(48, 32, generator=torch.Generator().manual_seed(99))  # as in planted_activations
+    others = torch.randn(24, 32, generator=torch.Generator().manual_seed(1))
+    coder.W_enc.data.copy_(torch.nn.functional.normalize(torch.cat([atoms, others])))
+    coder.W_dec.data.copy_(0.8 * coder.W_enc)
+    coder.b_enc.data[60:] = -9.0
+    coder.b_dec.data.fill_(2.0)
+    return coder
 
 
 def held_out(tmp_path: Path, x: Tensor | None = None, **changes: object) -> FolderArtifact:
@@ -45,11 +62,11 @@ def held_out(tmp_path: Path, x: Tensor | None = None, **changes: object) -> Fold
 
 
 def evaluate(
-    coder: FolderArtifact, source: FolderArtifact, folder: Path, **artifacts: FolderArtifact
+    coder: FolderArtifact, source: FolderArtifact, folder: Path, *, floor_tokens: int = 0, **artifacts: FolderArtifact
 ) -> FolderArtifact:
-    kind = EvaluationKind(CONFIG, {a.id: a for a in artifacts.values()}.__getitem__)
-    spec = EvaluationSpec(coder_id=coder.id, activations_id=source.id, batch_tokens=333)
-    return run_local(kind, spec, {"coder": coder, "activations": source}, folder)
+    spec = EvaluationSpec(coder_id=coder.id, activations_id=source.id, batch_tokens=333, floor_tokens=floor_tokens)
+    inputs = {"coder": coder, "activations": source}
+    return run_local(EvaluationKind(CONFIG, opener(*artifacts.values())), spec, inputs, folder)
 
 
 def check(coder: FolderArtifact, source: FolderArtifact, *, committed: tuple[bool, bool] = (True, True)) -> None:
@@ -57,7 +74,7 @@ def check(coder: FolderArtifact, source: FolderArtifact, *, committed: tuple[boo
         role: InputInfo(a.id, a.manifest.kind, a.manifest.spec, a.manifest if there else None)
         for role, a, there in zip(("coder", "activations"), (coder, source), committed, strict=True)
     }
-    EvaluationKind(CONFIG, {}.__getitem__).check(EvaluationSpec(coder_id=coder.id, activations_id=source.id), infos)
+    EvaluationKind(CONFIG, opener()).check(EvaluationSpec(coder_id=coder.id, activations_id=source.id), infos)
 
 
 def test_figures_are_their_definitions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,27 +84,110 @@ def test_figures_are_their_definitions(tmp_path: Path, monkeypatch: pytest.Monke
     result = evaluate(coder_artifact, held_out(tmp_path, x), tmp_path / "evaluation")
     coder = sparse_coders.load(tmp_path / "coder")
     acts, indices = coder.encode(x)
-    exact, error = x.double(), (coder(x).double() - x.double())
-    firing = torch.bincount(indices[acts > 0], minlength=96)
+    y, r, c = x.double(), coder(x).double(), coder.b_dec.double()
+    firing = torch.bincount(indices[acts > 0], minlength=72)
     said = result.manifest.statistics
+    fvu = (y - r).square().sum() / (y - y.mean(0)).square().sum()
     expected = {
-        "fvu": error.square().sum() / (exact - exact.mean(0)).square().sum(),
-        "mse": error.square().sum(1).mean(),
-        "cosine": torch.cosine_similarity(exact, exact + error).mean(),
+        "fvu": fvu,
+        "explained_variance": 1 - fvu,
+        "mse": (y - r).square().sum(1).mean(),
+        "cosine": torch.cosine_similarity(y, r).mean(),
+        "l2_ratio": (r.norm(dim=1) / y.norm(dim=1)).mean(),
+        "reconstruction_bias": r.square().sum() / (r * y).sum(),
+        "latent_bias": (r - c).square().sum() / ((r - c) * (y - c)).sum(),
         "l0": (acts > 0).sum(1).double().mean(),
+        "l1": acts.double().sum(1).mean(),
         "dead_fraction": (firing == 0).double().mean(),
         "dense_fraction": (firing > 200).double().mean(),
     }
     for name, value in expected.items():
         assert said[name] == pytest.approx(value.item(), rel=1e-9), name
-    assert (said["token_count"], said["document_overlap_count"]) == (2000, 0)
-    assert 0 < float(str(said["fvu"])) < 0.3
+        if not name.endswith("fraction") and name != "explained_variance":
+            low, high = said[f"{name}_interval"]  # type: ignore[misc]
+            assert low <= said[name] <= high, name  # type: ignore[operator]
+    assert (said["token_count"], said["document_overlap_count"], said["interval_unit"]) == (2000, 0, "rows")
+    assert 0.05 < float(str(said["fvu"])) < 0.5
+    assert 0 < expected["dead_fraction"] < expected["dense_fraction"] + 1
     assert json.loads(result.read("evaluation.json")) == said
     table = pq.read_table(tmp_path / "evaluation" / "latents.parquet").to_pydict()
-    assert table["latent"] == list(range(96))
+    assert table["latent"] == list(range(72))
     assert table["firing_count"] == firing.tolist()
     assert table["density"] == pytest.approx((firing / 2000).tolist())
+    mean = acts.double().flatten()[indices.flatten() == 5].sum() / firing[5]
+    assert table["mean_activation"][5] == pytest.approx(mean.item())
+    assert [value is None for value in table["log10_density"]] == (firing == 0).tolist()
     assert {p.name for p in result.manifest.parts} == {"latents.parquet", "evaluation.json"}
+
+
+def test_shrinkage_is_seen_where_the_mean_does_not_hide_it(tmp_path: Path) -> None:
+    """Halving what the latents give halves gamma of the latents, and hardly moves the published one."""
+    figures = []
+    for factor in (1.0, 0.5):
+        coder = planted_coder()
+        coder.W_dec.data.mul_(factor)
+        x = planted_activations(500, 32, 48, 3, seed=1)
+        figures.append(measures(batch_sums(coder, x, x, torch.arange(500) // 10), default_rng(0)))
+    assert figures[1].latent_bias == pytest.approx(0.5 * (figures[0].latent_bias or 0))
+    assert figures[1].reconstruction_bias == pytest.approx(1.0, abs=0.05)
+    assert figures[1].l2_ratio < figures[0].l2_ratio
+
+
+def test_densities_are_counted_by_their_logarithm() -> None:
+    histogram = density_histogram(np.asarray([0, 0, 1, 10, 11, 1000]), 1000)
+    assert (histogram.dead_count, sum(histogram.counts), len(histogram.counts)) == (2, 4, 32)
+    found = dict(zip(histogram.log10_edges, histogram.counts, strict=False))
+    assert (found[-3.0], found[-2.0], found[-0.25]) == (1, 2, 1)  # edge to the bin that begins there
+    assert density_histogram(np.asarray([1]), 10**10).counts[0] == 1
+
+
+def test_gaussian_activations_have_no_more_than_mean_and_covariance(tmp_path: Path) -> None:
+    """Planted latents are sparse, so a coder that knows them is far below its floor; on Gaussian rows it is at it."""
+    coder, x = make_coder(tmp_path), planted_activations(6000, 32, 48, 3, seed=1)
+    said = evaluate(coder, held_out(tmp_path / "p", x), tmp_path / "e", floor_tokens=4000).manifest.statistics
+    assert said["gaussian_token_count"] == 4000
+    assert float(str(said["gaussian_fvu"])) > 1.5 * float(str(said["fvu"]))
+    low, high = said["below_gaussian_interval"]  # type: ignore[misc]
+    assert 0.3 < low < said["below_gaussian"] < high  # type: ignore[operator]
+    centred = x.double() - x.double().mean(0)
+    root = torch.linalg.cholesky(centred.T @ centred / len(x))
+    rows = torch.randn(6000, 32, generator=torch.Generator().manual_seed(5), dtype=torch.float64) @ root.T + 2
+    source = held_out(tmp_path / "g", rows.float())
+    again = evaluate(coder, source, tmp_path / "f", floor_tokens=10**6).manifest.statistics
+    assert again["gaussian_token_count"] == 6000  # at most as many as the set has
+    low, high = again["below_gaussian_interval"]  # type: ignore[misc]
+    assert low < 0 < high
+    assert abs(again["below_gaussian"]) < 0.02  # type: ignore[arg-type]
+
+
+def test_gaussian_rows_have_the_moments_asked_for_even_without_full_rank(tmp_path: Path) -> None:
+    x = planted_activations(20, 32, 48, 3).double()  # fewer tokens than dimensions
+    accumulator = Accumulator(32)
+    for batch in x.split(7):
+        accumulator.add(batch)
+    rows = torch.cat(list(gaussian_batches(merged([accumulator.moments()]), 50_000, 999, seed=1)))
+    torch.testing.assert_close(rows.mean(0), x.mean(0), rtol=0, atol=0.02)
+    torch.testing.assert_close(rows.T.cov(), x.T.cov(correction=0), rtol=0, atol=0.03)
+
+
+def test_the_floor_of_a_transcoder_is_of_what_it_reads_and_gives_together() -> None:
+    """y = x A + noise: a linear skip connection is as good on Gaussian rows, which have the same covariance of both."""
+    generator = torch.Generator().manual_seed(0)
+    x, A = planted_activations(3000, 8, 12, 2), torch.randn(8, 6, generator=generator)
+    y = x @ A + 0.3 * torch.randn(3000, 6, generator=generator)
+    coder = sparse_coders.TopKCoder(8, 16, 2, transcoder=True, d_out=6, skip=True)
+    assert coder.W_skip is not None
+    coder.W_skip.data.copy_(A.T)
+    coder.b_dec.data.fill_(0.1)
+    accumulator = Accumulator(14)
+    accumulator.add(stacked(coder, x, y))
+    (rows,) = gaussian_batches(accumulator.moments(), 3000, 3000, seed=1)
+    place = torch.arange(3000) // 10
+    read, given = unstacked(coder, rows)
+    found = below_floor(batch_sums(coder, x, y, place), batch_sums(coder, read.float(), given, place), default_rng(0))
+    assert found.below_gaussian_interval is not None
+    assert found.below_gaussian_interval[0] < 0 < found.below_gaussian_interval[1]
+    assert abs(found.below_gaussian) < 0.05
 
 
 def test_the_interval_holds_the_figure_and_narrows_with_more_rows(tmp_path: Path) -> None:
@@ -178,7 +278,7 @@ def test_another_hookpoint_is_refused_before_the_coder_exists(tmp_path: Path) ->
         "activations": InputInfo(source.id, "activations", source.manifest.spec, None),
     }
     with pytest.raises(InvalidSpec, match=r"no hookpoint 'layers.8'.*did you mean 'layers.9'"):
-        EvaluationKind(CONFIG, {}.__getitem__).check(EvaluationSpec(coder_id=coder.id, activations_id=source.id), infos)
+        EvaluationKind(CONFIG, opener()).check(EvaluationSpec(coder_id=coder.id, activations_id=source.id), infos)
     assert HOOKPOINT.endswith("layers.9")
 
 
@@ -205,6 +305,22 @@ def test_overlap_of_two_tokens_artifacts_is_counted_by_name(tmp_path: Path) -> N
     assert said["document_overlap_count"] == 3
 
 
+def test_intervals_resample_documents_not_rows(tmp_path: Path) -> None:
+    """40 rows of a document are alike here: an interval over rows would be far too narrow."""
+    document = np.arange(4000) // 10 // 40
+    scale = torch.from_numpy(np.linspace(0.2, 2.0, document.max() + 1)[document]).float()
+    x = 2 + (planted_activations(4000, 32, 48, 3, seed=1) - 2) * scale[:, None]
+    coder, source = make_coder(tmp_path), held_out(tmp_path, x, first_row=0)
+    tokens = write_tokens(tmp_path / "tokens", train_row_count=320)
+    widths: dict[str, float] = {}
+    for folder, artifacts in (("rows", {}), ("documents", {"tokens": tokens})):
+        said = evaluate(coder, source, tmp_path / folder, **artifacts).manifest.statistics
+        low, high = said["mse_interval"]  # type: ignore[misc]
+        widths[str(said["interval_unit"])] = high - low  # type: ignore[operator]
+        assert said["block_count"] == (400 if folder == "rows" else 11)  # one is of positions that do not count
+    assert widths["documents"] > 3 * widths["rows"]
+
+
 def write_tokens(folder: Path, train_row_count: int, tokens_id: str = TOKENS_ID) -> FolderArtifact:
     """600 rows of 10 positions in two shards; a document fills 40 rows, the last position of a row is padding."""
     folder.mkdir()
@@ -220,7 +336,8 @@ def write_tokens(folder: Path, train_row_count: int, tokens_id: str = TOKENS_ID)
     table = {"document": pa.array(range(15), pa.int32()), "name": [f"d{i}" for i in range(15)], "char_count": [9] * 15}
     pq.write_table(pa.table(table), folder / "documents.parquet")
     parts.append(PartInfo("documents.parquet", "documents.parquet", **_measured(folder / "documents.parquet")))
-    manifest = Manifest(tokens_id, "tokens", 1, {}, {}, parts, {"train_row_count": train_row_count, "row_count": 600})
+    statistics = {"train_row_count": train_row_count, "row_count": 600, "document_count": 15}
+    manifest = Manifest(tokens_id, "tokens", 1, {}, {}, parts, statistics)
     (folder / "manifest.json").write_bytes(manifest_to_json(manifest))
     return FolderArtifact(folder)
 

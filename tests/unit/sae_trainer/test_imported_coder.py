@@ -20,6 +20,7 @@ from sparse_coders import MalformedCoder, TopKCoder
 
 from tests.support.local_run import run_local
 from tests.unit.sae_trainer.activations_folder import OUTPUT, write_activations
+from tests.unit.sae_trainer.coder_folder import opener
 
 CONFIG = Config(torch_threads=1, device="cpu", shuffle_bytes=2**30)
 FIXTURES = Path(__file__).parents[1] / "sparse_coders" / "saelens"
@@ -184,7 +185,7 @@ def planted(tmp_path: Path, coder: TopKCoder) -> tuple[FolderArtifact, torch.Ten
 
 def evaluation(coder: FolderArtifact, source: FolderArtifact, folder: Path) -> FolderArtifact:
     spec = EvaluationSpec(coder_id=coder.id, activations_id=source.id, batch_tokens=128)
-    return run_local(EvaluationKind(CONFIG, {}.__getitem__), spec, {"coder": coder, "activations": source}, folder)
+    return run_local(EvaluationKind(CONFIG, opener()), spec, {"coder": coder, "activations": source}, folder)
 
 
 def test_a_transcoder_is_measured_on_what_it_predicts(tmp_path: Path) -> None:
@@ -207,7 +208,7 @@ def test_an_evaluation_says_what_it_lacks(tmp_path: Path) -> None:
     alone = write_activations(tmp_path / "alone", [x], split="test", model=dict(source.manifest.spec["model"]))  # type: ignore[arg-type]
     with pytest.raises(InvalidSpec, match=r"a transcoder from layers.9 to layers.9.mlp.*make activations with both"):
         evaluation(artifact, alone, tmp_path / "a")
-    kind = EvaluationKind(CONFIG, {}.__getitem__)
+    kind = EvaluationKind(CONFIG, opener())
     spec = EvaluationSpec(coder_id=artifact.id, activations_id=alone.id)
     infos = {
         "coder": InputInfo(artifact.id, "coder", artifact.manifest.spec, None),

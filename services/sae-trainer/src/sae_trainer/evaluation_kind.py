@@ -10,12 +10,15 @@ from dragoman.ids import Json
 from dragoman.kinds import Context, Part, Progress, Stage, Summary
 
 from sae_trainer.config import Config
+from sae_trainer.document_blocks import Blocks
 from sae_trainer.shared_documents import ArtifactOf, shared_document_count, token_set
 from sae_trainer.source import declared_hookpoints, find_hookpoint, read_and_given, token_count_of
 from sae_trainer.spec import EvaluationSpec
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 _TASK_TOKENS = 2**18
+_MOST_TASKS = 64
+"""Each keeps a covariance for the task of the floor, which reads them all."""
 _SUMMARY_PART = "evaluation.json"
 
 
@@ -23,8 +26,8 @@ class EvaluationKind:
     """Measures a coder on documents that it was not trained on."""
 
     name = "evaluation"
-    version = 2
-    description = "FVU with its interval, L0, dead and dense latents of a coder on held-out documents."
+    version = 3
+    description = "FVU with interval and Gaussian floor, L0, shrinkage and densities of a coder on held-out documents."
     spec = EvaluationSpec
     input_kinds: Mapping[str, str] = {"coder": "coder", "activations": "activations"}
 
@@ -55,22 +58,27 @@ class EvaluationKind:
             _check_committed(trained, activations.manifest)
 
     def plan(self, spec: EvaluationSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
-        """Tasks of neighbouring shards, then one that adds up."""
+        """Tasks of neighbouring shards, one on Gaussian activations, then one that adds up."""
         coder, activations = inputs["coder"].manifest, inputs["activations"].manifest
         if coder is None or activations is None:
             raise InvalidSpec("an evaluation is planned once its inputs are committed")
         reads, _ = read_and_given(activations, coder.statistics)
-        return [Stage("encode", _cut(reads.shards)), Stage("summarise", [{}])]
+        floor = [Stage("floor", [{"do": "floor"}])] if spec.floor_tokens else []
+        return [Stage("encode", _cut(reads.shards)), *floor, Stage("summarise", [{"do": "summarise"}])]
 
     def run(self, spec: EvaluationSpec, context: Context) -> Iterator[Progress | Part]:
-        """Does one task of either stage."""
-        from sae_trainer.evaluating import encode, summarise
+        """Does one task of any stage."""
+        from sae_trainer.evaluating import encode, measure_floor, summarise
 
-        if context.task.stage == 1:
+        if context.task.payload.get("do") == "summarise":
             yield from summarise(context)
-            return
-        overlap = self._overlap(context) if context.task.index == 0 else 0
-        yield from encode(spec, context, self._config, overlap)
+        elif context.task.payload.get("do") == "floor":
+            yield from measure_floor(spec, context, self._config)
+        else:
+            held_out = context.inputs["activations"].manifest
+            overlap = self._overlap(context) if context.task.index == 0 else 0
+            blocks = Blocks(held_out.spec, held_out.statistics, self._artifact_of)
+            yield from encode(spec, context, self._config, blocks, overlap)
 
     def combine(self, spec: EvaluationSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
         """The figures that the last stage worked out."""
@@ -97,10 +105,11 @@ class EvaluationKind:
 
 
 def _cut(shards: Sequence[PartInfo]) -> Sequence[Mapping[str, Json]]:
+    limit = max(_TASK_TOKENS, -(-sum(token_count_of(shard) for shard in shards) // _MOST_TASKS))
     tasks: list[dict[str, Json]] = []
     first = held = 0
     for index, shard in enumerate(shards):
-        if held and held + token_count_of(shard) > _TASK_TOKENS:
+        if held and held + token_count_of(shard) > limit:
             tasks.append({"first": first, "end": index})
             first, held = index, 0
         held += token_count_of(shard)

@@ -50,23 +50,24 @@ def shared_document_count(seen: TokenSet, held_out: TokenSet, artifact_of: Artif
     return len(names[0] & names[1])
 
 
-def _documents(token_rows: TokenSet, tokens: Artifact) -> set[int]:
-    first = int(str(tokens.manifest.statistics["train_row_count"])) if token_rows.split == "test" else 0
-    end = first + token_rows.row_count
-    found: set[int] = set()
-    for name, shard_first, row_count in _row_shards(tokens.manifest):
-        low, high = max(first - shard_first, 0), min(end - shard_first, row_count)
-        if low < high:
-            found.update(np.unique(load_file(tokens.download(name))["documents"][low:high]).tolist())
-    return found - {-1}
-
-
-def _row_shards(manifest: Manifest) -> list[tuple[str, int, int]]:
+def row_shards(manifest: Manifest) -> list[tuple[str, int, int]]:
+    """Returns name, first row and number of rows of each shard of a tokens artifact."""
     return [
         (part.name, int(str(part.metadata["first_row"])), part.row_count)
         for part in manifest.parts
         if part.name.startswith("rows-")
     ]
+
+
+def _documents(token_rows: TokenSet, tokens: Artifact) -> set[int]:
+    first = int(str(tokens.manifest.statistics["train_row_count"])) if token_rows.split == "test" else 0
+    end = first + token_rows.row_count
+    found: set[int] = set()
+    for name, shard_first, row_count in row_shards(tokens.manifest):
+        low, high = max(first - shard_first, 0), min(end - shard_first, row_count)
+        if low < high:
+            found.update(np.unique(load_file(tokens.download(name))["documents"][low:high]).tolist())
+    return found - {-1}
 
 
 def _names(tokens: Artifact, numbers: set[int]) -> set[tuple[str, int]]:
