@@ -6,7 +6,7 @@ to three of its worker, its worker's child, its server, NATS and the object stor
 again after up to two seconds. Told for each kind:
 
 - runs, and kills that found the job open,
-- lost: the job did not succeed within three minutes,
+- lost: the job did not succeed within three minutes and three times as long as the quiet one took,
 - doubled: a task or the commit was told more than once,
 - differing: parts or statistics are not those of the quiet world, byte for byte,
 - left over: objects beside the artifact, receipts or checkpoints ten seconds after the end.
@@ -74,8 +74,8 @@ def make_all(world: World, client: Client) -> Made:
     coder = made.add(client, "coder", "coder", world.coder(train))
     evaluation = made.add(client, "evaluation", "evaluation", {"coder_id": coder, "activations_id": test})
     latents = made.add(client, "latents", "latents", world.latents("trained", tokens, coder))
-    fidelity = {"tokens_id": tokens, "model": world.ref("trained"), "coder_ids": [coder], "rows_per_task": 4}
-    made.add(client, "fidelity", "fidelity", {**fidelity, "max_tokens": 512})
+    fidelity = {"tokens_id": tokens, "model": world.ref("trained"), "coder_ids": [coder], "rows_per_task": 1}
+    made.add(client, "fidelity", "fidelity", {**fidelity, "max_tokens": 128})
     effects = {"latents_id": latents, "selection": {"ranks": [10, 20, 30, 40]}, "latents_per_task": 1}
     shape = {"prompt_count": 2, "prompt_tokens": 16, "strengths": [1.0], "new_tokens": 2}
     made.add(client, "effects", "effects", {**effects, **shape})
@@ -121,7 +121,7 @@ class Rough:
                 time.sleep(max(0.0, began + moment - time.monotonic()))
                 counts["hits"] += not patiently(lambda: client.get(job_id)).state.terminal
                 self._kill(kind)
-            job = wait(client, job_id)
+            job = wait(client, job_id, PATIENCE + 3 * self.made.seconds[step])
             told = tell(job, began)
             if job.state != "SUCCEEDED":
                 counts["lost"] += 1
@@ -192,9 +192,9 @@ def patiently(call: Any) -> Any:
             time.sleep(0.3)
 
 
-def wait(client: Client, job_id: str) -> JobRecord:
-    """Returns a job when it has ended, or when patience has."""
-    deadline = time.monotonic() + PATIENCE
+def wait(client: Client, job_id: str, seconds: float) -> JobRecord:
+    """Returns a job when it has ended, or when time is over."""
+    deadline = time.monotonic() + seconds
     while True:
         job = patiently(lambda: client.wait(job_id, 5))
         if job.state.terminal or time.monotonic() > deadline:
@@ -250,12 +250,13 @@ def main() -> int:
 
 
 def _prepare(cluster: Cluster, llm: Any, model: Path, corpus: Path) -> Rough:
-    quiet = World("quiet", cluster, llm, model, corpus).start()
+    one_thread = {"ACTIVATION_TORCH_THREADS": "1", "SAE_TRAINER_TORCH_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    quiet = World("quiet", cluster, llm, model, corpus, one_thread).start()
     with quiet.client() as client:
         made = make_all(quiet, client)
     for name in [name for name in cluster.processes if name.startswith("quiet-")]:
         cluster.kill(name, signal.SIGTERM)
-    world = World("rough", cluster, llm, model, corpus)
+    world = World("rough", cluster, llm, model, corpus, one_thread)
     copy(quiet.store(), world.store())
     return Rough(world.start(), made, quiet.store(), random.Random())
 

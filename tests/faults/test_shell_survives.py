@@ -142,7 +142,7 @@ def test_an_input_that_failed_is_told_to_dependents_and_mended_by_its_retry(
 
 def test_a_stalled_task_is_stopped_and_told(cluster: Cluster, tmp_path: Path) -> None:
     other = Cluster(
-        cluster.root / "stall", {"DRAGOMAN_STALL_S": "2", "DRAGOMAN_NAMESPACE": "stall"}, ports=cluster.ports
+        cluster.root / "stall", {"DRAGOMAN_STALL_S": "6", "DRAGOMAN_NAMESPACE": "stall"}, ports=cluster.ports
     )
     other.root.mkdir()
     try:

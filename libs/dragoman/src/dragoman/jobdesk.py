@@ -105,8 +105,7 @@ class JobDesk:
         caller = CALLER.get()
         if caller.max_open_jobs is None:
             return
-        jobs = (await self._index.refresh()).values()
-        open_count = sum(job.principal == caller.name and not job.state.terminal for job in jobs)
+        open_count = sum(job.principal == caller.name for job in (await self._index.open_jobs()).values())
         if open_count >= caller.max_open_jobs:
             raise ResourceExhausted(
                 f"{caller.name} has {open_count} jobs that are not done and may have {caller.max_open_jobs}; wait for "
@@ -138,7 +137,7 @@ class JobDesk:
         created = await self._ledger.create(record)
         if created is not None:
             await self._ledger.announce(created, EventType.CREATED, once="created")
-        await self._planner.examine(record.id)
+        await self._planner.examine(record.id, created)
         return await self.get(record.id), created is not None
 
     # -------------------------------------------------------------------- read
@@ -154,7 +153,7 @@ class JobDesk:
         return replace(record, progress=progress_of(record, leases), queue_position=position)
 
     async def _queue_position(self, record: JobRecord) -> int:
-        jobs = await self._index.refresh()
+        jobs = await self._index.open_jobs()
         return sum(
             job.service == record.service
             and job.state in {JobState.QUEUED, JobState.RUNNING}
@@ -177,11 +176,12 @@ class JobDesk:
 
     async def wait(self, job_id: str, timeout: float) -> JobRecord:
         """See Desk.wait."""
+        kind_of(job_id, field="job_id")
         deadline, pause = time.monotonic() + timeout, 0.05
         while True:
-            record = await self.get(job_id)
+            record = await self._ledger.get(job_id)
             if record.state.terminal or time.monotonic() >= deadline:
-                return record
+                return await self._with_progress(record)
             await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
             pause = min(1.0, pause * 1.5)
 

@@ -18,21 +18,36 @@ class JobIndex:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._jobs: dict[str, JobRecord] = {}
+        self._open: dict[str, JobRecord] = {}
         self._seen = 0
+        self._begun = 0
         self._lock = asyncio.Lock()
 
     async def refresh(self) -> Mapping[str, JobRecord]:
         """Returns all jobs by id, as of now."""
+        await self._catch_up()
+        return dict(self._jobs)
+
+    async def open_jobs(self) -> Mapping[str, JobRecord]:
+        """Returns the jobs that have not ended, by id, as of now."""
+        await self._catch_up()
+        return dict(self._open)
+
+    async def _catch_up(self) -> None:
+        """Of many who ask at a time, one reads for all that came before it began."""
+        asked_after = self._begun
         async with self._lock:
+            if self._begun > asked_after:
+                return
+            self._begun += 1
             bucket = f"{self._bus.config.namespace}_jobs"
             stream, prefix = f"KV_{bucket}", f"$KV.{bucket}."
             info = await self._bus.patiently(lambda: self._bus.js.stream_info(stream))
             if info.state.last_seq < self._seen:  # the server's state was lost and begun anew
-                self._jobs, self._seen = {}, 0
+                self._jobs, self._open, self._seen = {}, {}, 0
             if info.state.last_seq > self._seen:
                 await self._read(stream, prefix)
                 self._seen = max(self._seen, info.state.last_seq)
-            return dict(self._jobs)
 
     async def _read(self, stream: str, prefix: str) -> None:
         reader = await self._bus.reader(stream, [f"{prefix}>"], self._seen, last_per_subject=True)
@@ -45,8 +60,10 @@ class JobIndex:
                 for message in messages:
                     sequence = message.metadata.sequence.stream
                     job_id = message.subject.removeprefix(prefix)
+                    self._open.pop(job_id, None)
                     if message.data:
-                        self._jobs[job_id] = job_from_bytes(message.data, sequence)
+                        job = self._jobs[job_id] = job_from_bytes(message.data, sequence)
+                        self._open |= {} if job.state.terminal else {job_id: job}
                     else:  # the marker of a removed job
                         self._jobs.pop(job_id, None)
                     self._seen = max(self._seen, sequence)

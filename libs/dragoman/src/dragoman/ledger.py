@@ -52,13 +52,16 @@ class Ledger:
             return None
         return replace(record, revision=revision)
 
-    async def change(self, job_id: str, step: Callable[[JobRecord], JobRecord | None]) -> JobRecord:
+    async def change(
+        self, job_id: str, step: Callable[[JobRecord], JobRecord | None], known: JobRecord | None = None
+    ) -> JobRecord:
         """Applies a step to the newest record until no one else was faster. A step that returns None changes nothing.
 
-        The step may run several times; it must be a pure function. Errors that it raises pass through.
+        The step may run several times; it must be a pure function. Errors that it raises pass through. `known` is what
+        was read a moment ago: if it is the newest still, it need not be read again.
         """
         while True:
-            record = await self.get(job_id)
+            record, known = known or await self.get(job_id), None
             changed = step(record)
             if changed is None or changed == record:
                 return record

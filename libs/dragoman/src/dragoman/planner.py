@@ -56,9 +56,12 @@ class Planner:
 
     # -------------------------------------------------------------------- wake
 
-    async def examine(self, job_id: str) -> None:
-        """Looks at a waiting job: queues it when its inputs are committed, fails it when one of them failed."""
-        record = await self._ledger.find(job_id)
+    async def examine(self, job_id: str, known: JobRecord | None = None) -> None:
+        """Looks at a waiting job: queues it when its inputs are committed, fails it when one of them failed.
+
+        `known` is its record, when that was made a moment ago.
+        """
+        record = known or await self._ledger.find(job_id)
         if record is None or record.service != self._service or not _waits(record):
             return
         infos, _ = await self.inputs.infos(record.inputs)
@@ -100,13 +103,14 @@ class Planner:
                 return None
             return r.to(JobState.QUEUED, stages=planned, stage_index=0, waiting_for=(), failure=None, end_time=0.0)
 
-        changed = await self._ledger.change(record.id, step)
+        changed = await self._ledger.change(record.id, step, known=record)
         if changed.state is not JobState.QUEUED:
             return
         await self._ledger.announce(changed, EventType.QUEUED, once="queued")
         await self._ledger.drop_waits(changed)
         await self._publish_stage(changed, stages)
-        await self.advance(record.id)
+        if changed.stages[0].complete:
+            await self.advance(record.id)
 
     # ------------------------------------------------------------------ stages
 

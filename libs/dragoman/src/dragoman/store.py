@@ -68,8 +68,9 @@ class Store:
     def _upload(self, artifact_id: str, part: Part) -> tuple[str, int, str]:
         if (part.path is None) == (part.data is None):
             raise SystemTaskError(f"part {part.name!r}: give either a path or data")
-        if part.path is None:
-            data = part.data or b""
+        if part.path is None or part.path.stat().st_size <= self.config.upload_part_bytes:
+            # What goes up by one request is read and hashed once.
+            data = part.path.read_bytes() if part.path is not None else part.data or b""
             sha256 = hashlib.sha256(data).hexdigest()
             key = part_key(artifact_id, part.name, sha256)
             self.objects.put_bytes(key, data)
@@ -207,19 +208,19 @@ class Store:
     def _receipt(self, listed: Listed) -> Json:
         """Reads a receipt once per process: a stage of ten thousand tasks lists those of the stage before as often."""
         known = self._receipts.get(listed.key)
-        if known is not None and known[0] == listed.version:
+        if known is not None and known[0] == listed.etag:
             return known[1]
         data = self.objects.get_bytes(listed.key)
         if data is None:
             return None
         value = json.loads(data)
-        self._remember(listed.key, listed.version, value)
+        self._remember(listed.key, listed.etag, value)
         return value
 
-    def _remember(self, key: str, version: str, value: Json) -> None:
+    def _remember(self, key: str, etag: str, value: Json) -> None:
         if len(self._receipts) >= _KNOWN_RECEIPTS:
             self._receipts.clear()
-        self._receipts[key] = (version, value)
+        self._receipts[key] = (etag, value)
 
     def delete_receipts(self, job_id: str) -> None:
         """Removes every receipt of a job."""
