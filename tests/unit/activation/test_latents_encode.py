@@ -230,7 +230,6 @@ def test_any_coder_and_any_hookpoint(
     expected = expected.reshape(found.shape) * counted[..., None]
     assert (expected > 0).sum() > 1000
     np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())
-    assert sum(part["counted"] for part in encoded).tolist() == counted.sum(0).tolist()  # type: ignore[attr-defined]
     if architecture == "jumprelu":
         assert len(np.unique((found > 0).sum(-1)[counted])) > 3, "its L0 varies"
 

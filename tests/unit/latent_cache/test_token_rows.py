@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from dragoman.artifacts import Manifest, PartInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from latent_cache import TokenRows
+from latent_cache.tensor_file import TensorFile
+from safetensors.numpy import save
 
 from tests.support.memory_artifact import MemoryArtifact
-from tests.support.synthetic_latents import corpus, tokens_parts
+from tests.support.synthetic_latents import Parts, corpus, tokens_parts
 
 TEXT = corpus(seed=1, document_count=80, ctx_len=32)
 
@@ -25,9 +28,21 @@ def test_few_rows_are_ranged_reads_and_many_are_a_download() -> None:
     token_rows = TokenRows(artifact)
     token_rows.tokens(np.asarray([3, 4, 5, 80]))
     assert artifact.downloads == []
-    assert [length for *_, length in artifact.ranges[2:]] == [3 * 32 * 4, 32 * 4]
+    assert [length for *_, length in artifact.ranges[1:]] == [3 * 32 * 4, 32 * 4]
     token_rows.tokens(np.arange(90))
     assert artifact.downloads == ["rows-00000.safetensors"]
+
+
+def test_a_header_is_one_request_also_where_it_is_long() -> None:
+    names = [f"tensor-{i:03d}" for i in range(200)]
+    few, many = ({n: np.arange(i, i + 3) for i, n in enumerate(ns)} for ns in (names[:2], names))
+    for tensors, expected in ((few, 2), (many, 3)):
+        data = save(tensors)
+        parts = [PartInfo("a.safetensors", "", len(data), "")]
+        artifact = MemoryArtifact(Parts(Manifest("tokens-1", "tokens", 1, {}, {}, parts, {}), {parts[0].name: data}))
+        file = TensorFile(artifact, "a.safetensors")
+        assert file.read_rows("tensor-001", 1, 3).tolist() == [2, 3]
+        assert len(artifact.ranges) == expected
 
 
 def test_rows_outside_are_refused_and_splits_are_by_row() -> None:

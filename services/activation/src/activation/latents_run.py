@@ -9,7 +9,7 @@ import torch
 from dragoman.artifacts import Artifact
 from dragoman.errors import UserTaskError
 from dragoman.kinds import Context, Part, Progress
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from latent_cache.token_rows import TokenRows
 from safetensors.numpy import save_file
 from sparse_coders import CONFIG_FILE, WEIGHTS_FILE, MalformedCoder, SparseCoder, UnsupportedCoder, load
@@ -66,7 +66,7 @@ def encode(spec: LatentsSpec, context: Context, model: LoadedModel, slot: CoderS
     train_tokens = int((documents[:train_rows] >= 0).sum())
     counts = {"train_token_count": train_tokens, "test_token_count": total - train_tokens}
     metadata = {"hookpoint": hookpoint, "first_row": first, **counts}
-    yield _part(context, ordered, (documents >= 0).sum(0, dtype=np.int64), metadata)
+    yield _part(context, ordered, metadata)
 
 
 def _check_finite(acts: Float[Tensor, "n k"], batch: Batch, coder_id: str) -> None:
@@ -80,10 +80,8 @@ def _check_finite(acts: Float[Tensor, "n k"], batch: Batch, coder_id: str) -> No
         )
 
 
-def _part(
-    context: Context, ordered: EncodedEntries, counted: Int64[np.ndarray, " ctx_len"], metadata: dict[str, Any]
-) -> Part:
+def _part(context: Context, ordered: EncodedEntries, metadata: dict[str, Any]) -> Part:
     name = f"encoded-{context.task.index:05d}.safetensors"
     path = context.scratch / name
-    save_file({"offsets": ordered.offsets, "counted": counted, "entries": ordered.entries}, path)
+    save_file({"offsets": ordered.offsets, "entries": ordered.entries}, path)
     return Part(name, path=path, row_count=len(ordered), metadata=metadata, keep=False)

@@ -1,12 +1,11 @@
 """Sparse entries, from the order of tokens to the order of latents.
 
-An encoding task writes one intermediate part with three tensors:
+An encoding task writes one intermediate part with two tensors:
 
 - `offsets` int64 [d_sae + 1]: latent `j` owns entries `offsets[j]:offsets[j + 1]`;
-- `counted` int64 [ctx_len]: how many rows have a counted token at each position;
 - `entries` int32 [n, 5]: the columns of `ENCODED_COLUMNS`, sorted by latent, then place. 20 bytes an entry.
 
-A run of latents is therefore two ranged reads of a part, and one request for the entries of all of them. The part's
+A run of latents is therefore three ranged reads of a part: its header, the offsets, all of the entries. The part's
 metadata has `first_row`, to which its places are relative; so they fit in 31 bits whatever the corpus.
 """
 
