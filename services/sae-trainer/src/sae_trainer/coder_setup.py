@@ -5,8 +5,9 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from sparse_coders import SparseCoder, TrainerOptions, initial_coder
+from sparse_coders import SparseCoder, TrainerOptions
 from sparse_coders.form import Form, empty_coder
+from sparse_coders.initial import Initialisation, initial_coder_of
 from torch import Tensor
 
 from sae_trainer.core.architectures import BASELINES
@@ -66,5 +67,6 @@ def first_coder(
     spec: CoderSpec, form: Form, x: Float[Tensor, "n d_model"], y: Float[Tensor, "n d_out"], seed: int
 ) -> SparseCoder:
     """Returns the coder that training starts from: the same for the same sample and seed."""
-    assert form.k is not None
-    return initial_coder(form.d_model, form.d_sae, form.k, x, seed % 2**63)
+    decoder = None if spec.transcoder else "tied" if spec.tied_start else "random"
+    start = Initialisation(decoder=decoder, b_dec=spec.bias_start)
+    return initial_coder_of(form, x, y, seed % 2**63, start)

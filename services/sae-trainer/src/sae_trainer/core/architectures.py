@@ -59,7 +59,8 @@ def written_out(given: Mapping[str, Any]) -> dict[str, Any]:
         default("beta2", 0.999)
     default("decoder_norm", "free" if transcoder else "unit")
     default("tied_start", not transcoder)
-    default("input_normalisation", "none" if architecture in ("topk", *BASELINES) else "mean_norm")
+    plain = architecture in ("topk", *BASELINES) and not transcoder
+    default("input_normalisation", "none" if plain else "mean_norm")
     return values
 
 
