@@ -14,7 +14,7 @@ from sparse_coders.options import TrainerOptions
 from sparse_coders.relu_coder import ReLUCoder
 from sparse_coders.saelens_layout import load_saelens, save_saelens
 from sparse_coders.sparse_coder import Encoded, SparseCoder
-from sparse_coders.sparsify_layout import WEIGHTS_FILE, config_of, load_matrix, save
+from sparse_coders.sparsify_layout import WEIGHTS_FILE, config_of, load_matrix, save, save_sparsify
 from sparse_coders.threshold_coder import ThresholdCoder
 from sparse_coders.topk_coder import TopKCoder
 from sparse_coders.trainer import TopKTrainer
@@ -56,5 +56,6 @@ __all__ = [
     "normalise_decoder",
     "save",
     "save_saelens",
+    "save_sparsify",
     "trainer_of",
 ]

@@ -119,7 +119,9 @@ def _written_config(
     coder: SparseCoder, architecture: str, metadata: Mapping[str, str | int | bool]
 ) -> Mapping[str, Any]:
     form = form_of(coder)
-    said: dict[str, Any] = {"sae_lens_version": _VERSION, **metadata}
+    # Our activations are those of the model as it is: TransformerLens must not centre what it writes.
+    unprocessed = {"center_writing_weights": False}
+    said: dict[str, Any] = {"sae_lens_version": _VERSION, "model_from_pretrained_kwargs": unprocessed, **metadata}
     trained_as = {ours: theirs for theirs, ours in _TRAINED_AS.items()}.get(form.architecture)
     if trained_as:
         said["training_architecture"] = trained_as

@@ -39,6 +39,21 @@ def save(coder: SparseCoder, folder: Path | str) -> None:
     (folder / CONFIG_FILE).write_text(json.dumps(config_of(coder)), encoding="utf-8")
 
 
+def save_sparsify(coder: SparseCoder, folder: Path | str) -> None:
+    """Writes a coder so that `sparsify.SparseCoder.load_from_disk(folder)` loads it and gives the same.
+
+    Raises:
+        UnsupportedCoder: sparsify has no coder like it.
+    """
+    form = form_of(coder)
+    if form.architecture != "topk" or form.d_out != form.d_model:
+        raise UnsupportedCoder(
+            "sparsify has only topk coders whose output is as wide as their input, this is a "
+            f"{form.architecture} coder from {form.d_model} to {form.d_out}; write it in SAELens's layout"
+        )
+    save(coder, folder)
+
+
 def config_of(coder: SparseCoder) -> dict[str, str | int | bool | list[int]]:
     """Returns the content of cfg.json: every field of sparsify's SparseCoderConfig, d_in, and what it has no field for.
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import sparse_coders
 import torch
 from dragoman.artifacts import Artifact, PartInfo
 from dragoman.errors import DataLoss, UserTaskError
@@ -17,9 +16,9 @@ from dragoman.ids import Json, derived_seed
 from dragoman.kinds import Context, Part, Progress
 from numpy.random import PCG64, Generator
 from safetensors.torch import load, save_file
-from sparse_coders import SparseCoder
 from torch import Tensor
 
+from sae_trainer.coder_artifact import load_coder
 from sae_trainer.config import Config
 from sae_trainer.core.density import density_histogram
 from sae_trainer.core.gaussian_rows import Accumulator, Moments, gaussian_batches, merged, stacked, unstacked
@@ -139,15 +138,6 @@ def _targets(artifact: Artifact, tokens: Tokens, gives: Source, shard: PartInfo 
 def _intermediate(name: str, folder: Path, tensors: Sums | Moments, metadata: Mapping[str, Json]) -> Part:
     save_file({f.name: getattr(tensors, f.name) for f in fields(tensors)}, folder / name)
     return Part(name, folder / name, metadata=metadata, keep=False)
-
-
-def load_coder(artifact: Artifact, scratch: Path) -> SparseCoder:
-    """Returns a coder artifact's coder. Raises MalformedCoder."""
-    folder = scratch / "coder"
-    folder.mkdir()
-    for name in (sparse_coders.CONFIG_FILE, sparse_coders.WEIGHTS_FILE):
-        (folder / name).symlink_to(artifact.download(name).absolute())
-    return sparse_coders.load(folder)
 
 
 def _slice(context: Context) -> slice:

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from safetensors.numpy import load, save
 from torch import Tensor
 
+from sae_trainer.coder_artifact import coder_folder
 from sae_trainer.config import Config
 from sae_trainer.core.matching import Matching
 from sae_trainer.core.shared_latents import match_directions, null_figures, overlap_of, shared
@@ -73,10 +74,7 @@ def summarise(spec: OverlapSpec, context: Context) -> Iterator[Progress | Part]:
 
 
 def _matrix(artifact: Artifact, of: str, folder: Path) -> Float[Tensor, "d_sae d"]:
-    folder.mkdir()
-    for name in (sparse_coders.CONFIG_FILE, sparse_coders.WEIGHTS_FILE):
-        (folder / name).symlink_to(artifact.download(name).absolute())
-    return sparse_coders.load_matrix(folder, _MATRIX[of])
+    return sparse_coders.load_matrix(coder_folder(artifact, folder), _MATRIX[of])
 
 
 def _random_like(x: Float[Tensor, "n d"], seed: int) -> Float[Tensor, "n d"]:

@@ -186,6 +186,12 @@ def _artifact_commands(commands: Commands) -> None:
     )
     get.add_argument("artifact", metavar="ID")
     get.add_argument("-o", "--output", default=".", metavar="DIR", help="folder to put the artifact's folder into")
+    export = _add(
+        commands, "export", "write a coder as the files of sparsify or SAELens", _with_client("export", "_export")
+    )
+    export.add_argument("coder", metavar="CODER_ID")
+    export.add_argument("folder", metavar="FOLDER", help="a new or empty folder")
+    export.add_argument("--layout", required=True, choices=["sparsify", "saelens"], help="the library to load it with")
     lineage = _add(commands, "lineage", "print what an artifact was made from", _with_client("lineage", "_artifacts"))
     lineage.add_argument("artifact", metavar="ID")
     _json(lineage)

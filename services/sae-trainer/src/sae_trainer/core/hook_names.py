@@ -57,6 +57,7 @@ _FAMILIES: Mapping[str, _Family] = {
     "deepseek-r1-distill": _LLAMA,
 }
 """By a part of the model's name; the first that fits."""
+_LISTED = re.compile(r"(?:^|\.)(\w+\.\d+(?:\..+)?)$")
 _BLOCK = re.compile(r"^blocks\.(\d+)\.(.+)$")
 
 
@@ -73,7 +74,7 @@ def module_path(hook_name: str, model_name: str) -> str:
     """
     if not hook_name.startswith(("blocks.", "hook_", "ln_final.", "unembed.")):
         return hook_name  # SAELens names modules by path too, where it runs a model of `transformers`
-    family = next((found for part, found in _FAMILIES.items() if part in model_name.lower()), None)
+    family = _family(model_name)
     if family is None:
         raise UnknownHook(f"{hook_name!r} is a name of TransformerLens, and the model {model_name!r} is not known here")
     if hook_name == "hook_embed" and family.embeddings:
@@ -87,8 +88,49 @@ def module_path(hook_name: str, model_name: str) -> str:
     return f"{family.blocks}.{block[1]}{found}"
 
 
+def hook_name(path: str, model_name: str) -> str:
+    """Returns TransformerLens's name of what a hookpoint holds.
+
+    >>> hook_name("model.layers.9", "HuggingFaceTB/SmolLM2-135M")
+    'blocks.9.hook_resid_post'
+
+    Raises:
+        UnknownHook: the model is not known, or TransformerLens has no name for this.
+    """
+    family = _family(model_name)
+    if family is None:
+        raise UnknownHook(f"the model {model_name!r} is not known here, nor TransformerLens's name for its {path!r}")
+    if family.embeddings and path.rpartition(".")[2] == family.embeddings:
+        return "hook_embed"
+    found = re.search(rf"(?:^|\.){family.blocks}\.(\d+)(\..+)?$", path)
+    rest = (found[2] or "") if found else None
+    for name, within in _places(family).items():
+        if found and within == rest:
+            return f"blocks.{found[1]}.{name}"
+    raise UnknownHook(f"TransformerLens has no name for what {path!r} of {model_name} holds")
+
+
+def sparsify_name(path: str) -> str:
+    """Returns what sparsify calls a hookpoint: its path without the names of the modules that wrap the layers.
+
+    >>> sparsify_name("model.layers.9.mlp")
+    'layers.9.mlp'
+    """
+    found = _LISTED.search(path)
+    return found[1] if found else path.rpartition(".")[2]
+
+
+def _family(model_name: str) -> _Family | None:
+    return next((found for part, found in _FAMILIES.items() if part in model_name.lower()), None)
+
+
 def _in_block(name: str, family: _Family) -> str | None:
     """Returns what follows the block's path, None for a place that is no module's input or output."""
+    return _places(family).get(name)
+
+
+def _places(family: _Family) -> Mapping[str, str | None]:
+    """Returns what follows a block's path for each name in a block; the first of two for the same is preferred."""
     middle = f".{family.middle}.input" if family.middle else None
     return {
         "hook_resid_pre": ".input",
@@ -100,4 +142,4 @@ def _in_block(name: str, family: _Family) -> str | None:
         "mlp.hook_in": ".mlp.input",
         "mlp.hook_out": ".mlp",
         "attn.hook_z": f".{family.attention}.{family.attention_out}.input",
-    }.get(name)
+    }
