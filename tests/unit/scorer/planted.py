@@ -6,6 +6,7 @@ windows say nothing about another's. The judges are scripted: what is tested wit
 
 import hashlib
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,9 +19,10 @@ from dragoman.folder import FolderArtifact, FolderArtifacts
 from dragoman.ids import derived_seed
 from dragoman.manifests import MANIFEST_NAME, manifest_to_json
 from scorer.core.judgement import Verdict
-from scorer.core.requests import Choice
+from scorer.core.nearness import nearness
+from scorer.core.requests import Choice, Nearness
 from scorer.llm_judge import likeliest
-from scorer.spec import LlmRef
+from scorer.spec import EmbedderRef, LlmRef
 
 from tests.support.latents_writer import Kept
 from tests.support.synthetic_latents import KEPT, Corpus, Parts, latents_parts, tokens_parts, word_tokenizer
@@ -224,6 +226,40 @@ class RuleJudge:
             "answered", likeliest(shares), shares if self.logprobs else None,
             prompt_tokens=tokens, cached_tokens=tokens // 2, completion_tokens=1,
         )  # fmt: skip
+
+
+@dataclass
+class RuleEmbedder:
+    """Embeds texts by a rule."""
+
+    rule: Callable[[str], Sequence[float] | None]
+    """None for a text that it refuses."""
+    texts: list[str] = field(default_factory=list)
+
+    def resolve(self, embedder: EmbedderRef) -> EmbedderRef:
+        return embedder.model_copy(update={"model": embedder.model or "rule"})
+
+    def verdicts(self, requests: Sequence[Nearness], embedder: EmbedderRef) -> Iterator[tuple[int, Verdict]]:
+        for index, request in reversed(list(enumerate(requests))):
+            found = self.vectors(request.texts, embedder)
+            if any(text not in found for text in request.texts):
+                yield index, Verdict("refused")
+                continue
+            rows = np.stack([found[text] for text in request.texts])
+            near = rows[1 : 1 + len(request.near)]
+            yield index, Verdict("answered", value=nearness(rows[0], near, rows[1 + len(near) :]), prompt_tokens=3)
+
+    def vectors(self, texts: Sequence[str], embedder: EmbedderRef) -> dict[str, np.ndarray]:
+        self.texts += texts
+        found = {text: vector for text in texts if (vector := self.rule(text)) is not None}
+        return {t: np.asarray(v, np.float64) / (float(np.linalg.norm(v)) or 1.0) for t, v in found.items()}
+
+
+def by_family(text: str) -> list[float]:
+    """A window's vector says of each latent whether its words occur; a description's looks at its own latent alone."""
+    words = {word[:3] for word in re.findall(r"\w+", text)}
+    absent = 0.0 if text.startswith("the words ") else -1.0
+    return [1.0 if f"q{chr(97 + latent)}a" in words else absent for latent in range(26)]
 
 
 def oracle(asked: Asked) -> float:

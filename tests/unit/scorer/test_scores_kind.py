@@ -249,16 +249,19 @@ def test_prompts_are_those_of_the_version() -> None:
     example = Example(0, window, "active", True, 9, window.activations > 0)
     five = replace(example, company=tuple(Shown(window, example.marks, 9) for _ in range(5)))
     pieces = [" one", " two", " three\n", " four"]
-    prompts = {
-        m.version: m.request(five if m.label_free else example, "an  explanation", lambda _: pieces).prompt
+    requests = {
+        m.version: m.request(five if m.label_free else example, "an  explanation", lambda _: pieces)
         for m in METHODS.values()
     }
+    prompts = {version: getattr(request, "prompt", repr(request)) for version, request in requests.items()}
     assert ScoresKind.version == 3
     assert {version: sha256(prompt.encode()).hexdigest()[:16] for version, prompt in prompts.items()} == {
         "detection-typed-2": "269b8adcd90f541a",
         "fuzzing-wrong_marks-1": "7452721691c16a7d",
         "intruder-rotated-1": "853028d869511265",
         "decile_intruder-rotated-1": "bbece01633059541",
+        "embedding-plain-1": "fa2ccb3102194094",
+        "example_embedding-paired-1": "a7969a2f91ab1ff4",
     }
 
 

@@ -51,6 +51,7 @@ def test_submit_scorecard_hands_the_spec_to_the_desk() -> None:
 
 
 def test_defaults_without_a_setting() -> None:
+    assert Config.from_env({}).embedder.url == "", "there is no default: without one, embedding scorers say so"
     engine = Config.from_env({}).engine
     assert (engine.url, engine.concurrency, engine.timeout) == ("http://127.0.0.1:8090", 4, 300.0)
 

@@ -5,6 +5,7 @@ from dragoman.llm import StoreResponseCache
 from dragoman.store import Store
 
 from scorer.config import Config
+from scorer.embedder import EndpointEmbedder
 from scorer.llm_judge import LlmJudge
 from scorer.scorecard_kind import ScorecardKind
 from scorer.scores_kind import ScoresKind
@@ -12,5 +13,6 @@ from scorer.scores_kind import ScoresKind
 
 def build(config: Config, store: Store) -> list[AnyKind]:
     """Returns the kinds with what they need of the world. Connects to nothing."""
-    judge = LlmJudge(config.engine, StoreResponseCache(store.objects))
-    return [ScoresKind(judge, store), ScorecardKind(store)]
+    cache = StoreResponseCache(store.objects)
+    scores = ScoresKind(LlmJudge(config.engine, cache), store, EndpointEmbedder(config.embedder, cache))
+    return [scores, ScorecardKind(store)]

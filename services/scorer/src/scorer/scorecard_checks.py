@@ -145,4 +145,5 @@ def _by_scorer(spec: ScorecardSpec, side: str, inputs: Infos) -> dict[str, str]:
 
 def _judge(info: InputInfo) -> str:
     llm: Any = info.spec.get("llm") or {}
-    return str(llm.get("model", ""))
+    embedder: Any = info.spec.get("embedder") or {}
+    return str(llm.get("model") or embedder.get("model") or "")

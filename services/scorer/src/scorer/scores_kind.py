@@ -6,16 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from dragoman.artifacts import Artifact, InputInfo, PartInfo
-from dragoman.errors import InvalidSpec, TransientTaskError, Violation
+from dragoman.errors import FailedPrecondition, InvalidSpec, TransientTaskError, Violation
 from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
 from latent_cache import KeptWindows
 
-from scorer.core.examples import RANDOM, check_disjoint, numbered, placed
+from scorer.core.examples import NEAR, NEIGHBOUR, RANDOM, check_disjoint, numbered, placed
 from scorer.core.explained import Explained
 from scorer.core.judgement import EXAMPLES_SCHEMA, TIMEOUT, Question, Verdict, example_row
 from scorer.core.questions import label_free_questions, questions
+from scorer.core.requests import Request
 from scorer.core.scorers import METHODS, Counts
+from scorer.core.scorers.method import EMBEDDINGS
+from scorer.embedder import Embedder
 from scorer.judge import Judge
 from scorer.spec import ScoresSpec
 from scorer.summing import tables
@@ -45,9 +48,10 @@ class ScoresKind:
     spec = ScoresSpec
     input_kinds: Mapping[str, str] = {"explanations": "explanations", "latents": "latents"}
 
-    def __init__(self, judge: Judge, artifacts: Artifacts) -> None:
+    def __init__(self, judge: Judge, artifacts: Artifacts, embedder: Embedder | None = None) -> None:
         self._judge = judge
         self._artifacts = artifacts
+        self._embedder = embedder
 
     def inputs(self, spec: ScoresSpec) -> Mapping[str, str]:
         """See JobKind.inputs."""
@@ -67,11 +71,19 @@ class ScoresKind:
                 f"{spec.scorer} scores explanations; give explanations_id, or a scorer that needs none: {free}",
                 field="explanations_id",
             )
-        return spec.model_copy(update={"llm": self._judge.resolve(spec.llm, method.needs)})
+        found: dict[str, object] = {}
+        if EMBEDDINGS not in method.needs:
+            found["llm"] = self._judge.resolve(spec.llm, method.needs)
+        if EMBEDDINGS in method.needs or spec.near_count:
+            found["embedder"] = self._embeds().resolve(spec.embedder)
+        return spec.model_copy(update=found)
 
     def check(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> None:
         """Raises InvalidSpec: other latents were explained, none was, or it asks for windows that are not kept."""
-        violations = list(_window_violations(spec, KeptWindows.of(inputs["latents"])))
+        violations = [
+            *_window_violations(spec, KeptWindows.of(inputs["latents"])),
+            *_negative_violations(spec, inputs["latents"]),
+        ]
         if violations:
             raise InvalidSpec(violations)
         if "explanations" in inputs:
@@ -109,7 +121,7 @@ class ScoresKind:
             yield Progress(0, max(1, len(asked)), "questions", f"windows of latent {latent}")
         verdicts: dict[int, Verdict] = {}
         tokens: Counter[str] = Counter()
-        for index, verdict in self._judge.verdicts([question.request for question in asked], spec.llm):
+        for index, verdict in self._verdicts(spec, [question.request for question in asked]):
             verdicts[index] = verdict
             tokens.update(prompt_tokens=verdict.prompt_tokens, cached_tokens=verdict.cached_tokens)
             yield Progress(len(verdicts), len(asked), "questions", metrics=dict(tokens))
@@ -117,6 +129,16 @@ class ScoresKind:
         rows = [example_row(question, verdicts[index]) for index, question in enumerate(asked)]
         name = f"judged-{context.task.index:05d}.parquet"
         yield Part(name, data=table_bytes(rows, EXAMPLES_SCHEMA), row_count=len(rows), keep=False)
+
+    def _verdicts(self, spec: ScoresSpec, requests: Sequence[Request]) -> Iterator[tuple[int, Verdict]]:
+        if EMBEDDINGS in METHODS[spec.scorer].needs:
+            return self._embeds().verdicts(requests, spec.embedder)
+        return self._judge.verdicts(requests, spec.llm)
+
+    def _embeds(self) -> Embedder:
+        if self._embedder is None:
+            raise FailedPrecondition("this scorer needs embeddings, and the server has no embedder")
+        return self._embedder
 
     def _questions(
         self, spec: ScoresSpec, context: Context, explained: Explained
@@ -127,7 +149,9 @@ class ScoresKind:
         rows = explained.rows[_number(context.task.payload, "first") : _number(context.task.payload, "end")]
         attempted = [int(row["latent"]) for row in rows]
         wanted = attempted if method.label_free else [j for j in attempted if j in explained.explanations]
-        windows = HeldOutWindows(latents, tokens, spec.seed, wanted)
+        windows = HeldOutWindows(
+            latents, tokens, spec.seed, wanted, lambda texts: self._embeds().vectors(texts, spec.embedder)
+        )
         for latent in wanted:
             drawn, counts = windows.draw(latent, method, _asked(spec), spec.null_count)
             examples = method.examples(drawn, counts, spec.seed)
@@ -153,7 +177,7 @@ class ScoresKind:
         summed: dict[str, Json] = {
             "scorer": method.name,
             "method_version": method.version,
-            "model": spec.llm.model,
+            "model": (spec.embedder if EMBEDDINGS in method.needs else spec.llm).model,
             **denominators,
             **found,
         }
@@ -161,13 +185,28 @@ class ScoresKind:
 
 
 def _asked(spec: ScoresSpec) -> Counts:
-    return Counts(spec.active_count, {RANDOM: spec.inactive_count})
+    asked = {RANDOM: spec.inactive_count, NEIGHBOUR: spec.neighbour_count, NEAR: spec.near_count}
+    return Counts(spec.active_count, {type_: count for type_, count in asked.items() if count})
 
 
 def _window_violations(spec: ScoresSpec, kept: KeptWindows) -> Iterator[Violation]:
     yield from kept.length_violations(spec.window_length)
     needed = METHODS[spec.scorer].active_needed(_asked(spec))
     yield from kept.sampled_violations("active_count" if needed <= spec.active_count else "inactive_count", needed)
+
+
+def _negative_violations(spec: ScoresSpec, latents: InputInfo) -> Iterator[Violation]:
+    types = METHODS[spec.scorer].negative_types
+    for field, type_ in (("neighbour_count", NEIGHBOUR), ("near_count", NEAR)):
+        if getattr(spec, field) and type_ not in types:
+            able = ", ".join(name for name, method in METHODS.items() if type_ in method.negative_types)
+            yield Violation(field, f"{spec.scorer} makes its own negatives; leave it out, or take one of {able}")
+    neighbours: Any = latents.spec.get("neighbours", 0)
+    if spec.neighbour_count and not neighbours:
+        yield Violation(
+            "neighbour_count",
+            f"{latents.id} was made without neighbours; expected 0, or give latents made with neighbours: 10",
+        )
 
 
 def _check_explanations(spec: ScoresSpec, explanations: InputInfo) -> None:

@@ -5,7 +5,14 @@ from typing import Literal, Self
 from dragoman.kinds import Spec
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-Scorer = Literal["detection", "fuzzing", "intruder", "decile_intruder"]
+Scorer = Literal[
+    "detection",
+    "fuzzing",
+    "intruder",
+    "decile_intruder",
+    "embedding",
+    "example_embedding",
+]
 
 
 class LlmRef(Spec):
@@ -16,6 +23,13 @@ class LlmRef(Spec):
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
     max_tokens: int = Field(default=1, ge=1)
     """A judge answers with one token; any other value is set to 1 at submit."""
+
+
+class EmbedderRef(Spec):
+    """The embedding model, at the endpoint that the server's operator configured."""
+
+    model: str = ""
+    """Name at the endpoint; empty means the endpoint's default, filled in at submit where it is needed."""
 
 
 class ScoresSpec(Spec):
@@ -37,6 +51,11 @@ class ScoresSpec(Spec):
     latents_per_task: int = Field(default=4, ge=1)
     latent_count: int = Field(default=0, ge=0)
     """Without explanations, how many latents; 0 means all that are neither dead nor rare."""
+    embedder: EmbedderRef = EmbedderRef()
+    neighbour_count: int = Field(default=0, ge=0, le=1_000)
+    """Negatives that are strong windows of latents that fire beside this one."""
+    near_count: int = Field(default=0, ge=0, le=1_000)
+    """Negatives that are the silent windows nearest to the activating ones by their embedding."""
 
     @model_validator(mode="before")
     @classmethod

@@ -7,22 +7,25 @@ from dragoman.kinds import Context, Part, Progress
 from latent_cache import LatentCache
 
 from scorer.core.aggregate import Tally, statistics
+from scorer.core.by_type import TYPES_SCHEMA, type_rows, type_statistics
 from scorer.core.explained import Explained
 from scorer.core.latent_filters import LatentFilters
 from scorer.core.latent_score import LATENTS_SCHEMA, Scoring, latent_score
 from scorer.core.scorers import METHODS
 from scorer.spec import ScoresSpec
-from scorer.tables import EXAMPLES, LATENTS, ExamplesWriter, by_latent, table_bytes
+from scorer.tables import EXAMPLES, LATENTS, TYPES, ExamplesWriter, by_latent, table_bytes
 
 
 def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator[Progress | Part]:
-    """Writes examples.parquet and latents.parquet in the order of selection; the latter's metadata has the statistics.
+    """Writes examples.parquet, latents.parquet and types.parquet in the order of selection; the metadata of latents has
+    the statistics.
 
     Raises UserTaskError when no question could be asked, or too many got no usable answer.
     """
     method = METHODS[spec.scorer]
     how = Scoring(method.form, method.choices, spec.seed, spec.bootstrap_count)
     tally, scores = Tally(method.form), {}
+    types: list[dict[str, object]] = []
     filters = LatentFilters(LatentCache(context.inputs["latents"]).index)
     of_latent = {latent: {**row, **filters.of(latent)} for row in explained.rows for latent in [int(row["latent"])]}
     path = context.scratch / EXAMPLES
@@ -32,10 +35,14 @@ def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator
             tally.add(rows)
             for latent, own in by_latent(rows):
                 scores[latent] = latent_score(of_latent[latent], own, how)
+                types += type_rows(latent, own, how)
                 yield Progress(len(scores), len(explained.rows), "latents")
     _check_answers(spec, tally, explained)
     ordered = [scores.get(latent) or latent_score(row, (), how) for latent, row in of_latent.items()]
     summed = statistics(ordered, tally, how, spec.null_count, method.label_free)
+    if types:
+        summed["by_type"] = type_statistics(types, how)
+        yield Part(TYPES, data=table_bytes(types, TYPES_SCHEMA), row_count=len(types))
     yield Part(EXAMPLES, path=path, row_count=writer.row_count)
     yield Part(
         LATENTS,

@@ -17,6 +17,7 @@ from scorer.spec import ScoresSpec
 EXPLANATIONS = "explanations.parquet"
 EXAMPLES = "examples.parquet"
 LATENTS = "latents.parquet"
+TYPES = "types.parquet"
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -8,15 +8,17 @@ from latent_cache import Window, WindowSource
 from latent_cache.quantiles import balanced_order
 from latent_cache.source import sampled_of
 
-from scorer.core.examples import RANDOM
+from scorer.core.examples import NEAR, NEIGHBOUR, RANDOM
 from scorer.core.scorers import Counts, Drawn, Method
+from scorer.hard_negatives import Vectors, near_windows, neighbour_windows, without
 
 
 class HeldOutWindows:
     """The windows of the test split, of some latents that are read together."""
 
-    def __init__(self, latents: Artifact, tokens: Artifact, seed: int, wanted: Sequence[int]) -> None:
+    def __init__(self, latents: Artifact, tokens: Artifact, seed: int, wanted: Sequence[int], vectors: Vectors) -> None:
         self._source = WindowSource(latents, tokens)
+        self._vectors = vectors
         self._seed = seed
         self._records = self._source.cache.examples_of(wanted)
         self._pieces: dict[tuple[int, int], Sequence[str]] = {}
@@ -35,7 +37,24 @@ class HeldOutWindows:
         windows = [record.window(int(i)) for i in chosen]
         silent = self._source.silent(latent, method.silent_needed(counts, null_count), "test", self._seed)
         self._pieces.clear()
-        return Drawn(latent, windows, record.deciles[chosen], {RANDOM: silent} if silent else {}), counts
+        negatives = {RANDOM: silent, **self._hard(latent, windows, silent, counts)}
+        return Drawn(latent, windows, record.deciles[chosen], {t: own for t, own in negatives.items() if own}), counts
+
+    def _hard(
+        self, latent: int, active: Sequence[Window], silent: Sequence[Window], counts: Counts
+    ) -> dict[str, list[Window]]:
+        """A window is a negative of one type only, and of the first in this order: random, neighbour, near."""
+        found: dict[str, list[Window]] = {}
+        count = counts.negatives.get(NEIGHBOUR, 0)
+        if count:
+            beside = neighbour_windows(self._source.cache, latent, count + len(silent))
+            found[NEIGHBOUR] = list(without(beside, silent))[:count]
+        count = counts.negatives.get(NEAR, 0)
+        if count:
+            taken = [*silent, *found.get(NEIGHBOUR, ())]
+            near = near_windows(self._source, latent, active, count + len(taken), self._vectors)
+            found[NEAR] = list(without(near, taken))[:count]
+        return found
 
     def pieces(self, window: Window) -> Sequence[str]:
         """Returns the text of each token of a window."""

@@ -24,6 +24,7 @@ def up_options(parser: argparse.ArgumentParser) -> None:
     )
     llm.add_argument("--llm-model", default=os.environ.get("DRAGOMAN_LLM_MODEL", ""), help="the model's name there")
     llm.add_argument("--no-llm", action="store_true", help="start none: explaining and scoring will not work")
+    llm.add_argument("--no-embedder", action="store_true", help="serve no embeddings: scorers that need them refuse")
     parser.add_argument(
         "--port-base",
         type=int,
@@ -38,12 +39,14 @@ def up_options(parser: argparse.ArgumentParser) -> None:
 
 def up(options: argparse.Namespace, console: Console) -> int:
     """Runs the stack until Ctrl-C or SIGTERM."""
-    from dragoman.stack import Ports, Stack
+    from dragoman.stack import EMBEDDER, Ports, Stack
     from dragoman.stack.table import stack_table
 
     more = _workers(options)
     ports = Ports() if options.port_base is None else Ports(options.port_base)
-    stack = Stack(options.home, _llm(options), ports, say=lambda line: console.print(f"  {line}", style="dim"))
+    llm = _llm(options)
+    embedder = "" if llm is None or options.no_embedder else EMBEDDER
+    stack = Stack(options.home, llm, ports, embedder=embedder, say=lambda line: console.print(f"  {line}", style="dim"))
     console.print(f"starting the stack of {options.home}; logs are in {options.home / 'logs'}", highlight=False)
     with stack:
         for service in more:

@@ -3,17 +3,22 @@
 from dragoman.llm.account import Account
 from dragoman.llm.cache import ResponseCache, StoreResponseCache, request_key
 from dragoman.llm.client import LLMClient
-from dragoman.llm.endpoint import Endpoint, settled
+from dragoman.llm.echo import Echo, EchoedToken
+from dragoman.llm.endpoint import Endpoint, settled, settled_items
 from dragoman.llm.engine import EngineInfo, probe
 from dragoman.llm.prompt import ChatPrompt, Message, Prompt, Sampling
 from dragoman.llm.reply import Answer, Completion, Failure, FailureKind, TokenLogprob, Usage
 from dragoman.llm.retry import LLMTimeout, LLMUnavailable, RetryPolicy
+from dragoman.llm.vectors import Embedding
 
 __all__ = [
     "Account",
     "Answer",
     "ChatPrompt",
     "Completion",
+    "Echo",
+    "EchoedToken",
+    "Embedding",
     "Endpoint",
     "EngineInfo",
     "Failure",
@@ -32,4 +37,5 @@ __all__ = [
     "probe",
     "request_key",
     "settled",
+    "settled_items",
 ]

@@ -1,9 +1,24 @@
 """The bill: tokens and requests."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from dragoman.llm.reply import Completion
+from dragoman.llm.reply import Usage
 from dragoman.metrics import METRICS
+
+
+class Billed(Protocol):
+    """A reply of an engine, of any kind."""
+
+    @property
+    def usage(self) -> Usage:
+        """Its tokens."""
+        ...
+
+    @property
+    def cached(self) -> bool:
+        """Whether it was replayed from the response cache."""
+        ...
 
 
 @dataclass(slots=True)
@@ -22,13 +37,13 @@ class Account:
     failures: int = 0
     replayed: int = 0
 
-    def add(self, completion: Completion) -> None:
+    def add(self, reply: Billed) -> None:
         """Count one reply."""
-        if completion.cached:
+        if reply.cached:
             self.replayed += 1
             return
-        self.prompt += completion.usage.prompt
-        self.cached += completion.usage.cached
-        self.completion += completion.usage.completion
+        self.prompt += reply.usage.prompt
+        self.cached += reply.usage.cached
+        self.completion += reply.usage.completion
         for type_ in ("prompt", "cached", "completion"):
-            METRICS.llm_tokens.labels(type_).inc(getattr(completion.usage, type_))
+            METRICS.llm_tokens.labels(type_).inc(getattr(reply.usage, type_))

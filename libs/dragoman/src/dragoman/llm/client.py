@@ -5,19 +5,21 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import httpx
 
 from dragoman.errors import DragomanError
 from dragoman.llm.account import Account
 from dragoman.llm.cache import ResponseCache, request_key
+from dragoman.llm.echo import Echo, echo_body, parse_echo
 from dragoman.llm.prompt import Prompt, Sampling, body_of, path_of
 from dragoman.llm.reply import Answer, Completion, Failure, FailureKind, ReplyError, parse_completion, read_answer
 from dragoman.llm.retry import LLMTimeout, LLMUnavailable, RetryPolicy, passes, rejection, retry_after, server_message
 from dragoman.llm.stream import gather
+from dragoman.llm.vectors import Embedding, embedding_body, parse_embedding
 from dragoman.metrics import METRICS
 
 _CONNECT_SECONDS = 5.0
@@ -26,6 +28,7 @@ _REFUSED = {"content_filter"}
 _STREAMED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 
 _T = TypeVar("_T")
+EngineReply = Completion | Embedding | Echo
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class _Request:
     path: str
     body: dict[str, Any]
     key: str | None
+    parse: Callable[[bytes], EngineReply]
+    streamed: bool
 
 
 class LLMClient:
@@ -110,7 +115,8 @@ class LLMClient:
             UserTaskError: a wrong key, address, model name or kind of request; in the server's words.
             TransientTaskError: no reply within the deadline (LLMTimeout), or no engine (LLMUnavailable).
         """
-        return self._stream(prompts, sampling or Sampling(), lambda completion: completion)
+        requests = [self._completion(prompt, sampling or Sampling()) for prompt in prompts]
+        return self._stream(requests, lambda reply: cast(Completion, reply))
 
     def answer_many(
         self, prompts: Sequence[Prompt], answers: Sequence[str], *, seed: int | None = None
@@ -120,12 +126,26 @@ class LLMClient:
         An answer must be one token of the model's; spaces and case do not matter. Raises as `complete_many`.
         """
         sampling = Sampling(max_tokens=1, temperature=0.0, seed=seed, top_logprobs=_ANSWER_CANDIDATES)
-        return self._stream(prompts, sampling, lambda completion: read_answer(completion, answers))
+        requests = [self._completion(prompt, sampling) for prompt in prompts]
+        return self._stream(requests, lambda reply: read_answer(cast(Completion, reply), answers))
+
+    def embed_many(self, texts: Sequence[str]) -> Iterator[tuple[int, Embedding | Failure]]:
+        """Yield (index of the text, its vector), in order of completion. Raises as `complete_many`."""
+        requests = [self._whole("embeddings", embedding_body(self.model, text), parse_embedding) for text in texts]
+        return self._stream(requests, lambda reply: cast(Embedding, reply))
+
+    def echo_many(self, prompts: Sequence[str], candidates: int = 1) -> Iterator[tuple[int, Echo | Failure]]:
+        """Yield (index of the prompt, how likely its tokens are), in order of completion. Raises as `complete_many`.
+
+        candidates: likeliest tokens to tell at each place, 1 to 20. An engine that cannot tell gives a Failure.
+        """
+        bodies = [echo_body(self.model, prompt, candidates) for prompt in prompts]
+        requests = [self._whole("completions", body, parse_echo) for body in bodies]
+        return self._stream(requests, lambda reply: cast(Echo, reply))
 
     def _stream(
-        self, prompts: Sequence[Prompt], sampling: Sampling, read: Callable[[Completion], _T | Failure]
+        self, requests: Sequence[_Request], read: Callable[[EngineReply], _T | Failure]
     ) -> Iterator[tuple[int, _T | Failure]]:
-        requests = [self._request(prompt, sampling) for prompt in prompts]
         results: queue.SimpleQueue[tuple[int, _T | Failure] | None] = queue.SimpleQueue()
         running = asyncio.run_coroutine_threadsafe(self._run(requests, read, results.put), self._loop)
         running.add_done_callback(lambda _: results.put(None))
@@ -136,15 +156,19 @@ class LLMClient:
         finally:
             running.cancel()
 
-    def _request(self, prompt: Prompt, sampling: Sampling) -> _Request:
+    def _completion(self, prompt: Prompt, sampling: Sampling) -> _Request:
         path, body = path_of(prompt), body_of(self.model, prompt, sampling)
         key = request_key(path, body) if self._cache is not None and sampling.deterministic else None
-        return _Request(path, body, key)
+        return _Request(path, body, key, parse_completion, streamed=True)
+
+    def _whole(self, path: str, body: Mapping[str, object], parse: Callable[[bytes], EngineReply]) -> _Request:
+        key = request_key(path, dict(body)) if self._cache is not None else None
+        return _Request(path, dict(body), key, parse, streamed=False)
 
     async def _run(
         self,
         requests: Sequence[_Request],
-        read: Callable[[Completion], _T | Failure],
+        read: Callable[[EngineReply], _T | Failure],
         emit: Callable[[tuple[int, _T | Failure]], None],
     ) -> None:
         waiting = iter(enumerate(requests))
@@ -163,26 +187,26 @@ class LLMClient:
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
 
-    async def _reply(self, request: _Request) -> Completion | Failure:
-        replayed = await self._replayed(request.key)
+    async def _reply(self, request: _Request) -> EngineReply | Failure:
+        replayed = await self._replayed(request)
         if replayed is not None:
             self.account.add(replayed)
             METRICS.llm_requests.labels("replayed").inc()
             return replayed
         return await self._send_until_answered(request)
 
-    async def _replayed(self, key: str | None) -> Completion | None:
-        if key is None or self._cache is None:
+    async def _replayed(self, request: _Request) -> EngineReply | None:
+        if request.key is None or self._cache is None:
             return None
-        stored = await asyncio.to_thread(self._cache.get, key)
+        stored = await asyncio.to_thread(self._cache.get, request.key)
         if stored is None:
             return None
         try:
-            return replace(parse_completion(stored), cached=True)
+            return replace(request.parse(stored), cached=True)
         except ReplyError:
             return None  # a damaged entry is a miss, and is written anew
 
-    async def _send_until_answered(self, request: _Request) -> Completion | Failure:
+    async def _send_until_answered(self, request: _Request) -> EngineReply | Failure:
         end = time.monotonic() + self._retry.deadline
         problem: DragomanError | None = None
         for retry in range(self._retry.attempts):
@@ -212,7 +236,8 @@ class LLMClient:
         started, outcome = time.monotonic(), "lost"
         try:
             async with asyncio.timeout(max(0.0, seconds)):
-                url, body = f"{self.base_url}/{request.path}", request.body | _STREAMED
+                url = f"{self.base_url}/{request.path}"
+                body = request.body | _STREAMED if request.streamed else request.body
                 async with self._http.stream("POST", url, json=body) as response:
                     gathered = await gather(response)
                     outcome = "answered" if gathered.is_success else "rejected"
@@ -221,7 +246,7 @@ class LLMClient:
             METRICS.llm_requests.labels(outcome).inc()
             METRICS.llm_seconds.labels(outcome).observe(time.monotonic() - started)
 
-    async def _read(self, request: _Request, response: httpx.Response, latency: float) -> Completion | Failure:
+    async def _read(self, request: _Request, response: httpx.Response, latency: float) -> EngineReply | Failure:
         if not response.is_success:
             rejected = rejection(response, self.base_url, self.model)
             if isinstance(rejected, Failure):
@@ -229,26 +254,27 @@ class LLMClient:
             self.account.failures += 1
             raise type(rejected)(self._redacted(rejected.message), reason=rejected.reason)
         try:
-            completion = replace(parse_completion(response.content), latency=latency)
+            parsed = replace(request.parse(response.content), latency=latency)
         except ReplyError as error:
             return Failure(FailureKind.UNPARSABLE, self._redacted(str(error)))
-        self.account.add(completion)
-        if completion.finish_reason in _REFUSED:
-            return Failure(FailureKind.REFUSED, f"the engine stopped this reply: {completion.finish_reason}")
+        self.account.add(parsed)
+        if isinstance(parsed, Completion) and parsed.finish_reason in _REFUSED:
+            return Failure(FailureKind.REFUSED, f"the engine stopped this reply: {parsed.finish_reason}")
         if request.key is not None and self._cache is not None:
-            return await self._kept(self._cache, request.key, response.content, completion)
-        return completion
+            return await self._kept(self._cache, request, response.content, parsed)
+        return parsed
 
-    async def _kept(self, cache: ResponseCache, key: str, reply: bytes, completion: Completion) -> Completion:
-        """Returns the completion that counts for a request: an earlier one's, if it was asked before."""
-        counts = await asyncio.to_thread(cache.keep, key, reply)
-        if counts == reply:
-            return completion
+    async def _kept(self, cache: ResponseCache, request: _Request, content: bytes, parsed: EngineReply) -> EngineReply:
+        """Returns the reply that counts for a request: an earlier one's, if it was asked before."""
+        assert request.key is not None
+        counts = await asyncio.to_thread(cache.keep, request.key, content)
+        if counts == content:
+            return parsed
         try:
-            return replace(parse_completion(counts), latency=completion.latency)
+            return replace(request.parse(counts), latency=parsed.latency)
         except ReplyError:
-            await asyncio.to_thread(cache.put, key, reply)
-            return completion
+            await asyncio.to_thread(cache.put, request.key, content)
+            return parsed
 
     def _transport_problem(self, error: Exception) -> DragomanError:
         if isinstance(error, TimeoutError | httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):

@@ -1,8 +1,8 @@
 """Where a service's language model is, from the environment, and the rules that all of its users share."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, TypeVar
 
 from dragoman.errors import DragomanError, InvalidSpec
 from dragoman.llm.cache import ResponseCache
@@ -17,6 +17,9 @@ from dragoman.telemetry import register_secret
 _DEFAULT_URL = "http://127.0.0.1:8090"
 _SHORTEST_TIMEOUT = 0.001
 
+_Item = TypeVar("_Item")
+_Reply = TypeVar("_Reply")
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -30,39 +33,48 @@ class Endpoint:
     """Requests in flight at once."""
     timeout: float = 600.0
     """Seconds for one reply."""
+    variable: str = "DRAGOMAN_LLM"
+    """How the names of its settings begin, for messages."""
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str], prefix: str, concurrency: int, timeout: float) -> Self:
+    def from_env(
+        cls, environ: Mapping[str, str], prefix: str, concurrency: int, timeout: float, role: str = "LLM"
+    ) -> Self:
         """Reads DRAGOMAN_LLM_URL, _API_KEY and _MODEL, `<prefix>_LLM_CONCURRENCY` and `<prefix>_LLM_TIMEOUT_S`.
 
         The key is kept out of every later log line. `concurrency` and `timeout` (seconds) hold where nothing is set.
+        `role` EMBED reads the same of an embeddings endpoint, which has no default address.
 
         Raises:
             InvalidSpec: a concurrency below 1, a timeout not above 0, or what is no number.
         """
-        api_key = environ.get("DRAGOMAN_LLM_API_KEY") or None
+        variable = f"DRAGOMAN_{role}"
+        api_key = environ.get(f"{variable}_API_KEY") or None
         register_secret(api_key or "")
         return cls(
-            url=environ.get("DRAGOMAN_LLM_URL") or _DEFAULT_URL,
+            url=environ.get(f"{variable}_URL") or (_DEFAULT_URL if role == "LLM" else ""),
             api_key=api_key,
-            model=environ.get("DRAGOMAN_LLM_MODEL", ""),
-            concurrency=round(_number(environ, f"{prefix}_LLM_CONCURRENCY", concurrency, low=1.0)),
-            timeout=_number(environ, f"{prefix}_LLM_TIMEOUT_S", timeout, low=_SHORTEST_TIMEOUT),
+            model=environ.get(f"{variable}_MODEL", ""),
+            concurrency=round(_number(environ, f"{prefix}_{role}_CONCURRENCY", concurrency, low=1.0)),
+            timeout=_number(environ, f"{prefix}_{role}_TIMEOUT_S", timeout, low=_SHORTEST_TIMEOUT),
+            variable=variable,
         )
 
-    def resolve(self, wanted: str) -> str:
+    def resolve(self, wanted: str, field: str = "llm.model") -> str:
         """Returns the model to use: the wanted one, or where that is empty this endpoint's, or the first served.
+
+        `field` of a spec has the name.
 
         Raises:
             InvalidSpec: the engine does not serve it (UNKNOWN_MODEL); the message names the nearest that it serves.
             Unavailable, FailedPrecondition: as `dragoman.llm.engine.models`.
         """
-        served = models(self.url, self.api_key)
+        served = models(self.url, self.api_key, variable=self.variable)
         model = wanted or self.model or (served[0] if served else "")
         if model not in served:
             raise InvalidSpec(
                 f"the language-model engine does not serve {model!r}; {suggestion(model, served)}",
-                field="llm.model",
+                field=field,
                 reason="UNKNOWN_MODEL",
             )
         return model
@@ -87,7 +99,7 @@ class Endpoint:
     def served(self) -> tuple[bool, str]:
         """Returns whether the engine answers, and which models it serves or why it does not answer."""
         try:
-            return True, f"served: {', '.join(models(self.url, self.api_key))}"
+            return True, f"served: {', '.join(models(self.url, self.api_key, variable=self.variable))}"
         except DragomanError as error:
             return False, error.message
 
@@ -109,21 +121,28 @@ def settled(
         LLMTimeout: no prompt was answered, so that the engine is at fault and the task is worth another try later.
         UserTaskError, LLMUnavailable: as `LLMClient.complete_many`.
     """
-    waiting = set(range(len(prompts)))
+    yield from settled_items(prompts, lambda some: client.complete_many(some, sampling))
+
+
+def settled_items(
+    items: Sequence[_Item], ask: Callable[[Sequence[_Item]], Iterator[tuple[int, _Reply | Failure]]]
+) -> Iterator[tuple[int, _Reply | Failure]]:
+    """The same for any items and a call that puts some of them to an engine."""
+    waiting = set(range(len(items)))
     try:
-        for index, reply in client.complete_many(prompts, sampling):
+        for index, reply in ask(items):
             waiting.discard(index)
             yield index, reply
     except LLMTimeout:
-        if len(waiting) == len(prompts):
+        if len(waiting) == len(items):
             raise
         for index in sorted(waiting):
-            yield index, _alone(client, prompts[index], sampling)
+            yield index, _alone(items[index], ask)
 
 
-def _alone(client: LLMClient, prompt: Prompt, sampling: Sampling) -> Completion | Failure:
+def _alone(item: _Item, ask: Callable[[Sequence[_Item]], Iterator[tuple[int, _Reply | Failure]]]) -> _Reply | Failure:
     try:
-        [(_, reply)] = client.complete_many([prompt], sampling)
+        [(_, reply)] = ask([item])
     except LLMTimeout:
         return Failure(FailureKind.TIMEOUT, "the engine gave no reply in time, though it answered others")
     return reply

@@ -7,6 +7,7 @@ import httpx
 
 from dragoman.errors import FailedPrecondition, Unavailable, UserTaskError
 from dragoman.llm.client import LLMClient, api_root, auth_headers, is_loopback
+from dragoman.llm.echo import Echo
 from dragoman.llm.prompt import ChatPrompt, Sampling
 from dragoman.llm.reply import Completion
 from dragoman.llm.retry import RetryPolicy, server_message
@@ -29,8 +30,10 @@ class EngineInfo:
     """Whether it tells how likely the tokens of a given text were."""
 
 
-def models(base_url: str, api_key: str | None = None, *, timeout: float = 5.0) -> tuple[str, ...]:
-    """Names of the models that the engine serves.
+def models(
+    base_url: str, api_key: str | None = None, *, timeout: float = 5.0, variable: str = "DRAGOMAN_LLM"
+) -> tuple[str, ...]:
+    """Names of the models that the engine serves. `variable` begins the names of its settings.
 
     Raises:
         Unavailable: nothing answers at that address, or what answers is no OpenAI-compatible engine.
@@ -42,24 +45,25 @@ def models(base_url: str, api_key: str | None = None, *, timeout: float = 5.0) -
     except httpx.HTTPError as error:
         raise Unavailable(
             f"no language-model engine answers at {base_url} ({error}); start one (`dragoman up` does) "
-            "or set DRAGOMAN_LLM_URL to its address",
+            f"or set {variable}_URL to its address",
             reason="LLM_UNAVAILABLE",
         ) from error
     if response.status_code in (401, 403):
-        raise FailedPrecondition(f"the engine at {base_url} refuses the API key; set DRAGOMAN_LLM_API_KEY to its key")
+        raise FailedPrecondition(f"the engine at {base_url} refuses the API key; set {variable}_API_KEY to its key")
     try:
         return tuple(str(entry["id"]) for entry in response.raise_for_status().json()["data"])
     except (httpx.HTTPError, ValueError, LookupError, TypeError) as error:
         words = server_message(response)
         raise Unavailable(
             f"{url} answers like no OpenAI-compatible engine (HTTP {response.status_code}: {words}); "
-            "set DRAGOMAN_LLM_URL to the address of one",
+            f"set {variable}_URL to the address of one",
             reason="LLM_UNAVAILABLE",
         ) from error
 
 
 def probe(base_url: str, api_key: str | None = None, *, model: str | None = None, timeout: float = 60.0) -> EngineInfo:
-    """Ask the engine for its models and try log-probabilities, a JSON schema and the prefix cache on one of them.
+    """Ask the engine for its models and try on one of them log-probabilities, of new tokens and of the prompt's, a JSON
+    schema and the prefix cache.
 
     Args:
         model: the model to try; the first one served if None.
@@ -75,6 +79,7 @@ def probe(base_url: str, api_key: str | None = None, *, model: str | None = None
         first = _ask(client, Sampling(max_tokens=1, top_logprobs=5))
         again = _ask(client, Sampling(max_tokens=1, top_logprobs=5))
         formed = _ask(client, Sampling(max_tokens=32, json_schema=_SCHEMA))
+        echoed = _echoes(client)
     return EngineInfo(
         url=base_url,
         models=served,
@@ -82,6 +87,7 @@ def probe(base_url: str, api_key: str | None = None, *, model: str | None = None
         logprobs=first is not None and len(first.top_logprobs) > 1,
         json_schema=formed is not None and _fits_schema(formed.text),
         prefix_cache=again is not None and again.usage.cached > 0,
+        prompt_logprobs=echoed,
     )
 
 
@@ -92,6 +98,15 @@ def _ask(client: LLMClient, sampling: Sampling) -> Completion | None:
     except UserTaskError:
         return None
     return reply if isinstance(reply, Completion) else None
+
+
+def _echoes(client: LLMClient) -> bool:
+    """Whether the engine tells how likely a prompt's tokens are."""
+    try:
+        [(_, reply)] = client.echo_many(["The sky is blue on a clear day."])
+    except UserTaskError:
+        return False
+    return isinstance(reply, Echo)
 
 
 def _fits_schema(text: str) -> bool:

@@ -92,7 +92,7 @@ def parse_completion(content: bytes) -> Completion:
             text=text or "",
             finish_reason=str(choice.get("finish_reason")),
             top_logprobs=_first_candidates(choice.get("logprobs")),
-            usage=_usage(reply.get("usage")),
+            usage=parse_usage(reply.get("usage")),
         )
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         start = content[:200].decode("utf-8", "replace")
@@ -113,7 +113,8 @@ def _first_candidates(logprobs: Any) -> tuple[TokenLogprob, ...]:
     return tuple(sorted(candidates, key=lambda candidate: -candidate.logprob))
 
 
-def _usage(usage: Any) -> Usage:
+def parse_usage(usage: Any) -> Usage:
+    """Tokens of a request, as the engine counted them; 0 where it does not say."""
     counts = cast("dict[str, Any]", usage or {})
     details = cast("dict[str, Any]", counts.get("prompt_tokens_details") or {})
     return Usage(

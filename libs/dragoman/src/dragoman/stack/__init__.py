@@ -8,11 +8,11 @@ with Stack(home, LlmChoice()) as stack:
 from dragoman.stack.home import STACK_FILE, default_home
 from dragoman.stack.laptop import Stack
 from dragoman.stack.ports import DEFAULT_BASE, Ports
-from dragoman.stack.servers import BUCKET, JUDGE, LlmChoice
+from dragoman.stack.servers import BUCKET, EMBEDDER, JUDGE, LlmChoice
 from dragoman.stack.services import PACKAGES
 from dragoman.stack.supervisor import ProcessState
 
 __all__ = [
-    "BUCKET", "DEFAULT_BASE", "JUDGE", "PACKAGES", "STACK_FILE", "LlmChoice", "Ports", "ProcessState", "Stack",
-    "default_home",
+    "BUCKET", "DEFAULT_BASE", "EMBEDDER", "JUDGE", "PACKAGES", "STACK_FILE", "LlmChoice", "Ports", "ProcessState",
+    "Stack", "default_home",
 ]  # fmt: skip

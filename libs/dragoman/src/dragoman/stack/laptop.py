@@ -16,7 +16,7 @@ from dragoman.stack.credentials import Credentials, credentials_of
 from dragoman.stack.home import STACK_FILE, lock_home, write_stack_file
 from dragoman.stack.ports import Ports, require_free
 from dragoman.stack.process import Guard, Program
-from dragoman.stack.servers import LlmChoice, language_model, nats, object_store
+from dragoman.stack.servers import LlmChoice, embedder, language_model, nats, object_store
 from dragoman.stack.services import PACKAGES, environment, service, worker
 from dragoman.stack.supervisor import ProcessState, Supervisor
 
@@ -28,6 +28,7 @@ class Stack:
     """A stack with its state under `home`, which survives it. Use as a context manager, or `up()` and `down()`.
 
     llm: which language model judges, or None for none. services: names of PACKAGES; none for NATS and store alone.
+    embedder: name of `dragoman.models` whose vectors some scorers use; "" for none.
     environ: told to every service on top of the rest. say: hears what is being waited for, a line at a time.
     pull: fetches a model by name into a home; `dragoman.models.pull` by default.
     """
@@ -39,6 +40,7 @@ class Stack:
         ports: Ports | None = None,
         *,
         services: Sequence[str] = tuple(PACKAGES),
+        embedder: str = "",
         environ: Mapping[str, str] | None = None,
         say: Say = lambda line: None,
         pull: PullModel | None = None,
@@ -50,6 +52,7 @@ class Stack:
         self.llm = llm
         self.ports = ports or Ports()
         self.services = tuple(services)
+        self.embedder = embedder
         self._environ = dict(environ or {})
         self._say = say
         self._pull = pull or _pull
@@ -90,14 +93,23 @@ class Stack:
         told = self.environment()
         for name in self.services:
             self._supervisor.start(service(name, self.ports, told))
-        self._wait(*[p.name for p in servers if p.name == "llm"], *self.services)
+        self._wait(*[p.name for p in servers if p.name in ("llm", "embedder")], *self.services)
         write_stack_file(self.home, self.connection())
 
     def _servers(self, credentials: Credentials) -> list[Program]:
         servers = [nats(self.home, self.ports, credentials), object_store(self.home, self.ports, credentials)]
         if self.llm is not None and not self.llm.url:
             servers.append(language_model(self._model_path(self.llm), self.llm, self.ports, credentials))
+        if self.embedder:
+            path = self._embedder_path()
+            servers.append(embedder(path, self.embedder, self.ports, credentials))
         return servers
+
+    def _embedder_path(self) -> Path:
+        from dragoman.models.bert_gguf import convert_bert
+
+        folder = self._pull(self.embedder, self.home)
+        return convert_bert(folder, folder.with_name(f"{folder.name}.gguf"))
 
     def _model_path(self, llm: LlmChoice) -> Path:
         if "/" not in llm.model and not llm.model.endswith(".gguf"):
@@ -118,7 +130,7 @@ class Stack:
     def down(self) -> None:
         """Stops everything in reverse order. State stays. Safe to call twice."""
         if self._supervisor is not None:
-            servers = ("llm", "store", "nats")
+            servers = ("embedder", "llm", "store", "nats")
             self._supervisor.stop([s.name for s in self._supervisor.states() if s.name not in servers])
             for name in servers:
                 self._supervisor.stop([name])
@@ -178,7 +190,7 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """Returns what services are told, secrets included: a client with it reaches the same servers."""
         credentials = self._credentials or credentials_of(self.home)
-        return {**environment(self.home, self.ports, credentials, self.llm), **self._environ}
+        return {**environment(self.home, self.ports, credentials, self.llm, self.embedder), **self._environ}
 
     def connection(self) -> dict[str, Json]:
         """Returns the content of stack.json: every address, no secret."""
@@ -198,6 +210,7 @@ class Stack:
             "s3_bucket": told["DRAGOMAN_S3_BUCKET"],
             "llm": told.get("DRAGOMAN_LLM_URL"),
             "llm_model": told.get("DRAGOMAN_LLM_MODEL"),
+            "embedder": told.get("DRAGOMAN_EMBED_URL"),
             "services": addresses,
             "logs": str(self.home / "logs"),
         }

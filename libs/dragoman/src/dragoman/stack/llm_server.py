@@ -30,7 +30,11 @@ _SPIN_COUNT = "3000"
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """What to serve and how. `ctx` is the context length in tokens of each slot, `threads` 0 means every core."""
+    """What to serve and how.
+
+    `ctx` is the context length in tokens of each slot, `threads` 0 means every core; `embedding` serves vectors of
+    texts instead of completions.
+    """
 
     model: Path
     alias: str
@@ -40,6 +44,7 @@ class ServerOptions:
     threads: int = 0
     ctx: int = 4096
     batch: int = 2048
+    embedding: bool = False
     api_key: str | None = None
 
 
@@ -54,6 +59,7 @@ def parse(arguments: Sequence[str] | None = None) -> ServerOptions:
     parser.add_argument("--threads", type=int, default=0, help="0: every core this process may use")
     parser.add_argument("--ctx", type=int, default=4096, help="context length of each slot, tokens")
     parser.add_argument("--batch", type=int, default=2048, help="prompt tokens computed in one batch")
+    parser.add_argument("--embedding", action="store_true", help="serve /v1/embeddings, and no completions")
     given = parser.parse_args(arguments)
     given.alias = given.alias or given.model.stem
     return ServerOptions(**vars(given), api_key=os.environ.get(_API_KEY_VARIABLE) or None)
@@ -98,6 +104,9 @@ def _engine_params(xllamacpp: Any, options: ServerOptions) -> Any:
     params.cache_ram_mib = _PROMPT_CACHE_MIB
     params.fit_params = False  # serve what was asked for, or fail; never a silently shorter context
     params.n_gpu_layers = 0
+    if options.embedding:
+        params.embedding = True
+        params.n_ubatch = options.batch  # a text is embedded in one piece
     params.ui = False
     params.verbosity = 2  # warnings and errors
     return params

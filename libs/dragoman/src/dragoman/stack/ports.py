@@ -25,6 +25,7 @@ _OFFSETS: Mapping[str, int] = {
     "s3-filer": 5,
     "s3-admin": 6,
     "llm": 7,
+    "embedder": 8,
     "activation": 10,
     "sae-trainer": 11,
     "explainer": 12,

@@ -13,6 +13,7 @@ from dragoman.stack.process import Program, find_binary
 
 BUCKET = "dragoman"
 JUDGE = "qwen2.5-coder-1.5b-instruct-q4_k_m"
+EMBEDDER = "all-minilm-l6-v2"
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Everything here is on loopback: no proxy."""
@@ -116,6 +117,24 @@ def language_model(path: Path, choice: LlmChoice, ports: Ports, credentials: Cre
         environ={"DRAGOMAN_LLM_API_KEY": credentials.llm_api_key},
         check=lambda: http_health(f"{url}/health"),
         patience=180,
+        grace=3,
+        address=url,
+    )
+
+
+def embedder(path: Path, alias: str, ports: Ports, credentials: Credentials) -> Program:
+    """The same engine with an embedding model: `/v1/embeddings`. One thread: it embeds a window in milliseconds."""
+    command = [
+        sys.executable, "-m", "dragoman.stack.llm_server", "--model", str(path), "--alias", alias,
+        "--port", str(ports.of("embedder")), "--slots", "2", "--threads", "1", "--ctx", "512", "--embedding",
+    ]  # fmt: skip
+    url = f"http://{ports.address('embedder')}"
+    return Program(
+        "embedder",
+        command,
+        environ={"DRAGOMAN_LLM_API_KEY": credentials.llm_api_key},
+        check=lambda: http_health(f"{url}/health"),
+        patience=60,
         grace=3,
         address=url,
     )

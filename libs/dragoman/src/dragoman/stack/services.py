@@ -18,8 +18,10 @@ PACKAGES: Mapping[str, str] = {
 """Service to the package that implements it."""
 
 
-def environment(home: Path, ports: Ports, credentials: Credentials, llm: LlmChoice | None) -> dict[str, str]:
-    """Returns what every service is told. Without a language model, those that need one say so themselves."""
+def environment(
+    home: Path, ports: Ports, credentials: Credentials, llm: LlmChoice | None, embedder: str = ""
+) -> dict[str, str]:
+    """Returns what every service is told. Without a language model or embedder, those that need one say so."""
     told = {
         "DRAGOMAN_HOME": str(home),
         "DRAGOMAN_NATS_URL": f"nats://{ports.address('nats')}",
@@ -38,6 +40,10 @@ def environment(home: Path, ports: Ports, credentials: Credentials, llm: LlmChoi
         told["DRAGOMAN_LLM_URL"] = llm.url or f"http://{ports.address('llm')}"
         told["DRAGOMAN_LLM_MODEL"] = llm.alias
         told["DRAGOMAN_LLM_API_KEY"] = llm.api_key if llm.url else credentials.llm_api_key
+    if embedder:
+        told["DRAGOMAN_EMBED_URL"] = f"http://{ports.address('embedder')}"
+        told["DRAGOMAN_EMBED_MODEL"] = embedder
+        told["DRAGOMAN_EMBED_API_KEY"] = credentials.llm_api_key
     return told
 
 

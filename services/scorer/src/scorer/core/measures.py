@@ -101,8 +101,11 @@ _SIMULATED: Mapping[str, Measure] = {
         lambda _, __: 0.0,
     ),
 }
-LABELLED, TRIALS, SIMULATED = "labelled", "trials", "simulated"
-FORMS: Mapping[str, Mapping[str, Measure]] = {LABELLED: _LABELLED, TRIALS: _TRIALS, SIMULATED: _SIMULATED}
+_RANKED: Mapping[str, Measure] = {name: _LABELLED[name] for name in ("auroc", "auprc")}
+LABELLED, RANKED, TRIALS, SIMULATED = "labelled", "ranked", "trials", "simulated"
+FORMS: Mapping[str, Mapping[str, Measure]] = {
+    LABELLED: _LABELLED, RANKED: _RANKED, TRIALS: _TRIALS, SIMULATED: _SIMULATED,
+}  # fmt: skip
 """Metrics by the form of a scorer's questions, the one that verdicts are about first."""
 METRICS = ("auroc", "accuracy", "pearson", "balanced_accuracy", "auprc", "f1")
 """All metrics, in the order of the tables' columns."""

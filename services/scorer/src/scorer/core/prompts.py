@@ -80,12 +80,17 @@ def fuzzing_prefix() -> str:
 
 def question(prefix: str, explanation: str, text: str) -> str:
     """Returns a whole prompt, to be answered with one of ANSWERS."""
-    return f"{prefix}{_item(_shown(explanation), text)}"
+    return f"{prefix}{_item(shown(explanation), text)}"
 
 
 def plain_text(pieces: Sequence[str]) -> str:
     """Returns a window, given the text of each token, on one line."""
     return _one_line("".join(pieces))
+
+
+def marked_line(pieces: Sequence[str], marks: Bool[np.ndarray, " pos"]) -> str:
+    """Returns a window on one line with each run of marked tokens between << and >>."""
+    return _one_line(marked(pieces, marks))
 
 
 def marked_text(pieces: Sequence[str], marks: Bool[np.ndarray, " pos"]) -> str:
@@ -106,7 +111,8 @@ def _item(description: str, text: str) -> str:
     return f"Description: {description}\nText:{text}\nAnswer:"
 
 
-def _shown(explanation: str) -> str:
+def shown(explanation: str) -> str:
+    """Returns an explanation as it is shown: one line, not too long."""
     return " ".join(explanation.split())[:LONGEST_EXPLANATION]
 
 

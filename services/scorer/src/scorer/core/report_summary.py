@@ -17,6 +17,8 @@ _OF_SCORER = {
     "fuzzing": "Fuzzing asks the judge: are the marked tokens of this window the ones the explanation describes?",
     "intruder": "Intruder shows no explanation and asks: which of these five marked windows does not belong?",
     "decile_intruder": "Decile intruder shows no explanation: which of five activating windows differs in strength?",
+    "embedding": "Embedding ranks windows by the cosine of their vector with the explanation's; no judge is asked.",
+    "example_embedding": "Example embedding shows no explanation: are activating windows like each other, by vectors?",
 }
 
 

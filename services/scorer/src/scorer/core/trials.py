@@ -35,6 +35,12 @@ def strength_groups(quantiles: Int[np.ndarray, " windows"], seed: int) -> Int[np
     return rng.permuted(groups, axis=1)
 
 
+def like_strength(quantiles: Int[np.ndarray, " windows"], which: int, count: int) -> list[int]:
+    """Returns numbers of up to `count` other windows, those nearest in strength first."""
+    distances = np.abs(quantiles.astype(np.int64) - int(quantiles[which]))
+    return [int(i) for i in np.argsort(distances, kind="stable") if i != which][:count]
+
+
 def rotated(latent: int, group: Sequence[Shown], odd: Sequence[Shown], type_: str, series: int) -> list[Example]:
     """Returns the five trials of a group; `odd[i]` stands in the i-th window's place. `series` names the group."""
     return [

@@ -26,29 +26,31 @@ from dragoman.explanation.v1 import explanation_pb2 as dragoman_dot_explanation_
 from dragoman.job.v1 import job_pb2 as dragoman_dot_job_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dragoman/scoring/v1/scoring.proto\x12\x13\x64ragoman.scoring.v1\x1a)dragoman/explanation/v1/explanation.proto\x1a\x19\x64ragoman/job/v1/job.proto\"\x8a\x04\n\nScoresSpec\x12\x17\n\x0f\x65xplanations_id\x18\x01 \x01(\t\x12\x12\n\nlatents_id\x18\x02 \x01(\t\x12+\n\x06scorer\x18\x03 \x01(\x0e\x32\x1b.dragoman.scoring.v1.Scorer\x12\x19\n\x0c\x61\x63tive_count\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x1b\n\x0einactive_count\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x17\n\nnull_count\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12\x1a\n\rwindow_length\x18\x07 \x01(\x05H\x03\x88\x01\x01\x12,\n\x03llm\x18\x08 \x01(\x0b\x32\x1f.dragoman.explanation.v1.LlmRef\x12\x0c\n\x04seed\x18\t \x01(\x03\x12\x1c\n\x0f\x62ootstrap_count\x18\n \x01(\x05H\x04\x88\x01\x01\x12 \n\x13max_failed_fraction\x18\x0b \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x10latents_per_task\x18\x0c \x01(\x05H\x06\x88\x01\x01\x12\x14\n\x0clatent_count\x18\r \x01(\x05\x42\x0f\n\r_active_countB\x11\n\x0f_inactive_countB\r\n\x0b_null_countB\x10\n\x0e_window_lengthB\x12\n\x10_bootstrap_countB\x16\n\x14_max_failed_fractionB\x13\n\x11_latents_per_task\"L\n\x06RunRef\x12\x12\n\nscores_ids\x18\x01 \x03(\t\x12\x17\n\x0f\x65xplanations_id\x18\x02 \x01(\t\x12\x15\n\revaluation_id\x18\x03 \x01(\t\"\xe2\x01\n\rScorecardSpec\x12,\n\x07trained\x18\x01 \x01(\x0b\x32\x1b.dragoman.scoring.v1.RunRef\x12,\n\x07\x63ontrol\x18\x02 \x01(\x0b\x32\x1b.dragoman.scoring.v1.RunRef\x12\r\n\x05title\x18\x03 \x01(\t\x12\x17\n\nconfidence\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0f\x62ootstrap_count\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x42\r\n\x0b_confidenceB\x12\n\x10_bootstrap_count\"X\n\x13SubmitScoresRequest\x12-\n\x04spec\x18\x01 \x01(\x0b\x32\x1f.dragoman.scoring.v1.ScoresSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"J\n\x14SubmitScoresResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"^\n\x16SubmitScorecardRequest\x12\x30\n\x04spec\x18\x01 \x01(\x0b\x32\".dragoman.scoring.v1.ScorecardSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"M\n\x17SubmitScorecardResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08*{\n\x06Scorer\x12\x16\n\x12SCORER_UNSPECIFIED\x10\x00\x12\x14\n\x10SCORER_DETECTION\x10\x01\x12\x12\n\x0eSCORER_FUZZING\x10\x02\x12\x13\n\x0fSCORER_INTRUDER\x10\x03\x12\x1a\n\x16SCORER_DECILE_INTRUDER\x10\x04\x32\xe3\x01\n\x0eScoringService\x12\x63\n\x0cSubmitScores\x12(.dragoman.scoring.v1.SubmitScoresRequest\x1a).dragoman.scoring.v1.SubmitScoresResponse\x12l\n\x0fSubmitScorecard\x12+.dragoman.scoring.v1.SubmitScorecardRequest\x1a,.dragoman.scoring.v1.SubmitScorecardResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dragoman/scoring/v1/scoring.proto\x12\x13\x64ragoman.scoring.v1\x1a)dragoman/explanation/v1/explanation.proto\x1a\x19\x64ragoman/job/v1/job.proto\"\x1c\n\x0b\x45mbedderRef\x12\r\n\x05model\x18\x01 \x01(\t\"\xeb\x04\n\nScoresSpec\x12\x17\n\x0f\x65xplanations_id\x18\x01 \x01(\t\x12\x12\n\nlatents_id\x18\x02 \x01(\t\x12+\n\x06scorer\x18\x03 \x01(\x0e\x32\x1b.dragoman.scoring.v1.Scorer\x12\x19\n\x0c\x61\x63tive_count\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x1b\n\x0einactive_count\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x17\n\nnull_count\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12\x1a\n\rwindow_length\x18\x07 \x01(\x05H\x03\x88\x01\x01\x12,\n\x03llm\x18\x08 \x01(\x0b\x32\x1f.dragoman.explanation.v1.LlmRef\x12\x0c\n\x04seed\x18\t \x01(\x03\x12\x1c\n\x0f\x62ootstrap_count\x18\n \x01(\x05H\x04\x88\x01\x01\x12 \n\x13max_failed_fraction\x18\x0b \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x10latents_per_task\x18\x0c \x01(\x05H\x06\x88\x01\x01\x12\x14\n\x0clatent_count\x18\r \x01(\x05\x12\x32\n\x08\x65mbedder\x18\x0e \x01(\x0b\x32 .dragoman.scoring.v1.EmbedderRef\x12\x17\n\x0fneighbour_count\x18\x0f \x01(\x05\x12\x12\n\nnear_count\x18\x10 \x01(\x05\x42\x0f\n\r_active_countB\x11\n\x0f_inactive_countB\r\n\x0b_null_countB\x10\n\x0e_window_lengthB\x12\n\x10_bootstrap_countB\x16\n\x14_max_failed_fractionB\x13\n\x11_latents_per_task\"L\n\x06RunRef\x12\x12\n\nscores_ids\x18\x01 \x03(\t\x12\x17\n\x0f\x65xplanations_id\x18\x02 \x01(\t\x12\x15\n\revaluation_id\x18\x03 \x01(\t\"\xe2\x01\n\rScorecardSpec\x12,\n\x07trained\x18\x01 \x01(\x0b\x32\x1b.dragoman.scoring.v1.RunRef\x12,\n\x07\x63ontrol\x18\x02 \x01(\x0b\x32\x1b.dragoman.scoring.v1.RunRef\x12\r\n\x05title\x18\x03 \x01(\t\x12\x17\n\nconfidence\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0f\x62ootstrap_count\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x42\r\n\x0b_confidenceB\x12\n\x10_bootstrap_count\"X\n\x13SubmitScoresRequest\x12-\n\x04spec\x18\x01 \x01(\x0b\x32\x1f.dragoman.scoring.v1.ScoresSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"J\n\x14SubmitScoresResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"^\n\x16SubmitScorecardRequest\x12\x30\n\x04spec\x18\x01 \x01(\x0b\x32\".dragoman.scoring.v1.ScorecardSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"M\n\x17SubmitScorecardResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08*\xaf\x01\n\x06Scorer\x12\x16\n\x12SCORER_UNSPECIFIED\x10\x00\x12\x14\n\x10SCORER_DETECTION\x10\x01\x12\x12\n\x0eSCORER_FUZZING\x10\x02\x12\x13\n\x0fSCORER_INTRUDER\x10\x03\x12\x1a\n\x16SCORER_DECILE_INTRUDER\x10\x04\x12\x14\n\x10SCORER_EMBEDDING\x10\x05\x12\x1c\n\x18SCORER_EXAMPLE_EMBEDDING\x10\x06\x32\xe3\x01\n\x0eScoringService\x12\x63\n\x0cSubmitScores\x12(.dragoman.scoring.v1.SubmitScoresRequest\x1a).dragoman.scoring.v1.SubmitScoresResponse\x12l\n\x0fSubmitScorecard\x12+.dragoman.scoring.v1.SubmitScorecardRequest\x1a,.dragoman.scoring.v1.SubmitScorecardResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dragoman.scoring.v1.scoring_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SCORER']._serialized_start=1301
-  _globals['_SCORER']._serialized_end=1424
-  _globals['_SCORESSPEC']._serialized_start=129
-  _globals['_SCORESSPEC']._serialized_end=651
-  _globals['_RUNREF']._serialized_start=653
-  _globals['_RUNREF']._serialized_end=729
-  _globals['_SCORECARDSPEC']._serialized_start=732
-  _globals['_SCORECARDSPEC']._serialized_end=958
-  _globals['_SUBMITSCORESREQUEST']._serialized_start=960
-  _globals['_SUBMITSCORESREQUEST']._serialized_end=1048
-  _globals['_SUBMITSCORESRESPONSE']._serialized_start=1050
-  _globals['_SUBMITSCORESRESPONSE']._serialized_end=1124
-  _globals['_SUBMITSCORECARDREQUEST']._serialized_start=1126
-  _globals['_SUBMITSCORECARDREQUEST']._serialized_end=1220
-  _globals['_SUBMITSCORECARDRESPONSE']._serialized_start=1222
-  _globals['_SUBMITSCORECARDRESPONSE']._serialized_end=1299
-  _globals['_SCORINGSERVICE']._serialized_start=1427
-  _globals['_SCORINGSERVICE']._serialized_end=1654
+  _globals['_SCORER']._serialized_start=1429
+  _globals['_SCORER']._serialized_end=1604
+  _globals['_EMBEDDERREF']._serialized_start=128
+  _globals['_EMBEDDERREF']._serialized_end=156
+  _globals['_SCORESSPEC']._serialized_start=159
+  _globals['_SCORESSPEC']._serialized_end=778
+  _globals['_RUNREF']._serialized_start=780
+  _globals['_RUNREF']._serialized_end=856
+  _globals['_SCORECARDSPEC']._serialized_start=859
+  _globals['_SCORECARDSPEC']._serialized_end=1085
+  _globals['_SUBMITSCORESREQUEST']._serialized_start=1087
+  _globals['_SUBMITSCORESREQUEST']._serialized_end=1175
+  _globals['_SUBMITSCORESRESPONSE']._serialized_start=1177
+  _globals['_SUBMITSCORESRESPONSE']._serialized_end=1251
+  _globals['_SUBMITSCORECARDREQUEST']._serialized_start=1253
+  _globals['_SUBMITSCORECARDREQUEST']._serialized_end=1347
+  _globals['_SUBMITSCORECARDRESPONSE']._serialized_start=1349
+  _globals['_SUBMITSCORECARDRESPONSE']._serialized_end=1426
+  _globals['_SCORINGSERVICE']._serialized_start=1607
+  _globals['_SCORINGSERVICE']._serialized_end=1834
 # @@protoc_insertion_point(module_scope)

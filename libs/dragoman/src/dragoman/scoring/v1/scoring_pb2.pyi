@@ -16,14 +16,24 @@ class Scorer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SCORER_FUZZING: _ClassVar[Scorer]
     SCORER_INTRUDER: _ClassVar[Scorer]
     SCORER_DECILE_INTRUDER: _ClassVar[Scorer]
+    SCORER_EMBEDDING: _ClassVar[Scorer]
+    SCORER_EXAMPLE_EMBEDDING: _ClassVar[Scorer]
 SCORER_UNSPECIFIED: Scorer
 SCORER_DETECTION: Scorer
 SCORER_FUZZING: Scorer
 SCORER_INTRUDER: Scorer
 SCORER_DECILE_INTRUDER: Scorer
+SCORER_EMBEDDING: Scorer
+SCORER_EXAMPLE_EMBEDDING: Scorer
+
+class EmbedderRef(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
 
 class ScoresSpec(_message.Message):
-    __slots__ = ("explanations_id", "latents_id", "scorer", "active_count", "inactive_count", "null_count", "window_length", "llm", "seed", "bootstrap_count", "max_failed_fraction", "latents_per_task", "latent_count")
+    __slots__ = ("explanations_id", "latents_id", "scorer", "active_count", "inactive_count", "null_count", "window_length", "llm", "seed", "bootstrap_count", "max_failed_fraction", "latents_per_task", "latent_count", "embedder", "neighbour_count", "near_count")
     EXPLANATIONS_ID_FIELD_NUMBER: _ClassVar[int]
     LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
     SCORER_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +47,9 @@ class ScoresSpec(_message.Message):
     MAX_FAILED_FRACTION_FIELD_NUMBER: _ClassVar[int]
     LATENTS_PER_TASK_FIELD_NUMBER: _ClassVar[int]
     LATENT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDER_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBOUR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NEAR_COUNT_FIELD_NUMBER: _ClassVar[int]
     explanations_id: str
     latents_id: str
     scorer: Scorer
@@ -50,7 +63,10 @@ class ScoresSpec(_message.Message):
     max_failed_fraction: float
     latents_per_task: int
     latent_count: int
-    def __init__(self, explanations_id: _Optional[str] = ..., latents_id: _Optional[str] = ..., scorer: _Optional[_Union[Scorer, str]] = ..., active_count: _Optional[int] = ..., inactive_count: _Optional[int] = ..., null_count: _Optional[int] = ..., window_length: _Optional[int] = ..., llm: _Optional[_Union[_explanation_pb2.LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., bootstrap_count: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ..., latent_count: _Optional[int] = ...) -> None: ...
+    embedder: EmbedderRef
+    neighbour_count: int
+    near_count: int
+    def __init__(self, explanations_id: _Optional[str] = ..., latents_id: _Optional[str] = ..., scorer: _Optional[_Union[Scorer, str]] = ..., active_count: _Optional[int] = ..., inactive_count: _Optional[int] = ..., null_count: _Optional[int] = ..., window_length: _Optional[int] = ..., llm: _Optional[_Union[_explanation_pb2.LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., bootstrap_count: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ..., latent_count: _Optional[int] = ..., embedder: _Optional[_Union[EmbedderRef, _Mapping]] = ..., neighbour_count: _Optional[int] = ..., near_count: _Optional[int] = ...) -> None: ...
 
 class RunRef(_message.Message):
     __slots__ = ("scores_ids", "explanations_id", "evaluation_id")

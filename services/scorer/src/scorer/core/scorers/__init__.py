@@ -4,12 +4,15 @@ from collections.abc import Mapping
 
 from scorer.core.scorers.decile_intruder import DecileIntruder
 from scorer.core.scorers.detection import Detection
+from scorer.core.scorers.embedding import Embedding
+from scorer.core.scorers.example_embedding import ExampleEmbedding
 from scorer.core.scorers.fuzzing import Fuzzing
 from scorer.core.scorers.intruder import Intruder
 from scorer.core.scorers.method import Counts, Drawn, Method
 
 METHODS: Mapping[str, Method] = {
-    method.name: method for method in (Detection(), Fuzzing(), Intruder(), DecileIntruder())
+    method.name: method
+    for method in (Detection(), Fuzzing(), Intruder(), DecileIntruder(), Embedding(), ExampleEmbedding())
 }
 
 __all__ = ["METHODS", "Counts", "Drawn", "Method"]

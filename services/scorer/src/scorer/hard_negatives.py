@@ -1,0 +1,77 @@
+"""Negatives that are hard to tell from a latent's own windows, in all of which the latent is exactly silent."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from dragoman.ids import derived_seed
+from jaxtyping import Float
+from latent_cache import LatentCache, Window, WindowSource
+from latent_cache.source import strongest_of
+
+from scorer.core.prompts import plain_text
+
+NEIGHBOURS = 10
+"""Latents whose windows are taken, those first that fire most often together with this one."""
+_CANDIDATES = 512
+"""Windows of the silent pool that are embedded; the same for all latents, so that each is embedded once."""
+
+Vectors = Callable[[Sequence[str]], Mapping[str, Float[np.ndarray, " d"]]]
+"""Returns the vector of length 1 of each text that could be embedded."""
+
+
+def neighbour_windows(cache: LatentCache, latent: int, count: int) -> list[Window]:
+    """Returns strong test windows of the latent's neighbours: the strongest of each in turn, then the second.
+
+    Fewer where there are fewer. Raises NotFound when the artifact has no neighbours.
+    """
+    rows = sorted(cache.neighbours([latent]), key=lambda row: row["rank"])[:NEIGHBOURS]
+    records = [cache.examples_of([int(row["neighbour"])])[int(row["neighbour"])] for row in rows]
+    windows = [[record.window(int(i)) for i in strongest_of(record, "test")] for record in records]
+    fires = _firing_places(cache, latent)
+    found: dict[tuple[int, int], Window] = {}
+    for place in range(max(map(len, windows), default=0)):
+        for window in (own[place] for own in windows if place < len(own)):
+            if not _within(fires, window, cache.index.ctx_len):
+                found.setdefault((window.row, window.start), _silenced(window))
+    return list(found.values())[:count]
+
+
+def near_windows(
+    source: WindowSource, latent: int, active: Sequence[Window], count: int, vectors: Vectors
+) -> list[Window]:
+    """Returns silent test windows, those first that are nearest, by cosine of vectors, to any activating one."""
+    pool = source.cache.silent("test")
+    order = np.random.Generator(np.random.PCG64(derived_seed(source.cache.id, "near"))).permutation(len(pool))
+    silent = set(pool.silent(latent).tolist())
+    candidates = [pool.window(int(i), "test") for i in order[:_CANDIDATES] if int(i) in silent]
+    if not candidates or not active:
+        return []
+    own, others = ([plain_text(source.pieces(window)) for window in some] for some in (active, candidates))
+    found = vectors([*own, *others])
+    references = np.stack([found[text] for text in own if text in found])
+    nearness = [float((references @ found[text]).max()) if text in found else -np.inf for text in others]
+    ranked = np.argsort(-np.round(nearness, 6), kind="stable")
+    return [candidates[int(i)] for i in ranked[:count]]
+
+
+def without(windows: Sequence[Window], taken: Sequence[Window]) -> Iterator[Window]:
+    """Yields the windows that are none of `taken`."""
+    places = {(window.row, window.start) for window in taken}
+    return (window for window in windows if (window.row, window.start) not in places)
+
+
+def _firing_places(cache: LatentCache, latent: int) -> np.ndarray:
+    entries = cache.entries(latent)
+    return entries.rows.astype(np.int64) * cache.index.ctx_len + entries.positions
+
+
+def _within(places: np.ndarray, window: Window, ctx_len: int) -> bool:
+    first = window.row * ctx_len + window.start
+    low, high = np.searchsorted(places, [first, first + len(window.tokens)])
+    return bool(high > low)
+
+
+def _silenced(window: Window) -> Window:
+    """A neighbour's window with the activations of the latent at hand: none."""
+    return replace(window, activations=np.zeros_like(window.activations))
