@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo test check proto up bench clean faults
+.PHONY: help setup demo test check proto up bench clean faults faults-long soak
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt constraints.txt $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
 	@command -v $(PYTHON) > /dev/null || { echo "Dragoman needs Python 3.11 or newer: install it, or say which with PYTHON=..."; exit 1; }
@@ -32,6 +32,15 @@ test: setup  ## all tests, against real servers
 
 faults: setup  ## the fault tests alone, with their output
 	$(PYTEST) tests/faults -v -s
+
+RUNS ?= 50
+JOBS ?= 10000
+
+faults-long: setup  ## jobs of every kind under random kills: a table of what was lost; RUNS=50
+	$(BIN)/python -m tests.faults.rough_runs --runs $(RUNS)
+
+soak: setup  ## small jobs from 50 clients, some cancelled, while servers are killed; JOBS=10000
+	$(BIN)/python benchmarks/jobs.py --jobs $(JOBS) --restarts $$(( $(JOBS) / 50 )) --cancels 0.05
 
 check: setup  ## style, types, contract, layers
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ import pytest
 from dragoman.client import Client, JobState
 from dragoman.errors import AlreadyExists, FailedPrecondition, FailureClass, InvalidSpec, NotFound
 from dragoman.folder import FolderArtifact
+from dragoman.job.v1 import job_service_pb2
 from dragoman.jobs import EventType
 from grpc import RpcError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -143,6 +144,40 @@ def test_clients_who_submit_at_once_get_one_job(raw: Jobs) -> None:
         thread.join()
     assert len(ids) == 8
     assert len(set(ids)) == 1
+
+
+def test_what_tasks_logged_is_kept_also_of_a_killed_one(
+    client: Client, raw: Jobs, cluster: Cluster, tmp_path: Path
+) -> None:
+    (tmp_path / "broken").touch()
+    spec = {"text": "logged", "task_count": 2, "steps": 2, "fail": "crash", "fail_while": str(tmp_path / "broken")}
+    job = raw.submit(spec)
+    next(event for event in client.watch([job.id]) if event.type is EventType.TASK_FAILED)
+    (tmp_path / "broken").unlink()
+    assert client.wait(job.id, 60).state is JobState.SUCCEEDED
+    lines = client.log_lines(job.id)
+    told = [(line.task_id, line.attempt, line.level, line.message) for line in lines]
+    killed = [words for words in told if words[2] == "ERROR"]
+    assert [words[:2] for words in killed] == [("0-0", number) for number in range(1, len(killed) + 1)]
+    assert all("TASK_CRASHED" in words[3] and "SIGKILL" in words[3] for words in killed)
+    assert told[:2] == [("0-0", 1, "INFO", "step 0"), ("0-0", 1, "INFO", "step 1")]
+    assert told[-3:] == [("0-0", len(killed) + 1, "INFO", "step 1"), *(("0-1", 1, "INFO", f"step {n}") for n in (0, 1))]
+    assert [line for line in lines if line.task_id == "0-1"] == client.log_lines(job.id, "0-1")
+    request, paged = job_service_pb2.ListLogLinesRequest(job_id=job.id, page_size=2), list[str]()
+    while not paged or request.page_token:
+        page = raw.stub.ListLogLines(request)
+        paged += [line.message for line in page.lines]
+        assert len(page.lines) == 2 or not page.next_page_token
+        request.page_token = page.next_page_token
+    assert paged == [words[3] for words in told]
+    with pytest.raises(InvalidSpec, match="'first' is not a task; expected <stage>-<index>"):
+        client.log_lines(job.id, "first")
+    assert client.collect_garbage(1, delete=True) is not None
+    assert client.log_lines(job.id) == lines, "the log of what is committed is no garbage"
+    client.delete_artifact(job.id)
+    assert cluster.store().objects.list(f"logs/{job.id}/") == []
+    with pytest.raises(NotFound):
+        client.log_lines(job.id)
 
 
 def test_the_service_says_serving_and_what_it_is(client: Client, cluster: Cluster) -> None:

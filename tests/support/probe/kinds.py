@@ -1,6 +1,7 @@
 """A job kind for testing the shell: its tasks write known bytes, and fail in the ways that a test asks for."""
 
 import hashlib
+import logging
 import os
 import signal
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 from dragoman.artifacts import InputInfo, PartInfo
 from dragoman.errors import InvalidSpec, SystemTaskError, TransientTaskError, UserTaskError
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Spec, Stage, Summary
+
+_LOG = logging.getLogger(__name__)
 
 
 class ProbeSpec(Spec):
@@ -58,6 +61,7 @@ class ProbeKind:
         number = context.task.index
         start = int(context.checkpoint.read_text()) if context.checkpoint else 0
         for step in range(start, spec.steps):
+            _LOG.info("step %d", step)
             time.sleep(spec.step_seconds)
             if number == 0 and step == spec.steps // 2:
                 misbehave(spec)

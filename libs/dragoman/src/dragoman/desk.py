@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dragoman.ids import Json
+from dragoman.joblog import LogPage
 from dragoman.jobs import DeadLetter, JobEvent, JobRecord, JobState
 
 
@@ -44,5 +45,7 @@ class Desk(Protocol):
     async def cancel(self, job_id: str) -> JobRecord: ...
 
     async def retry(self, job_id: str) -> JobRecord: ...
+
+    async def log_lines(self, job_id: str, task_id: str, page_size: int, page_token: str) -> LogPage: ...
 
     async def dead_letters(self, job_id: str, page_size: int) -> Sequence[DeadLetter]: ...

@@ -13,7 +13,7 @@ UNKNOWN = "of no job that is known"
 BESIDE = "beside committed artifacts"
 ANSWERS = "language-model answers; asked again, they are paid again"
 
-PREFIXES = ("artifacts/", "receipts/", "checkpoints/")
+PREFIXES = ("artifacts/", "receipts/", "checkpoints/", "logs/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Garbage:
 def job_of(key: str) -> str:
     """Returns the job that an object under one of PREFIXES belongs to; empty when it is none of ours."""
     pieces = key.split("/")
-    place = {"artifacts": 2, "receipts": 1, "checkpoints": 1}.get(pieces[0], len(pieces))
+    place = {"artifacts": 2, "receipts": 1, "checkpoints": 1, "logs": 1}.get(pieces[0], len(pieces))
     return pieces[place] if place < len(pieces) - 1 else ""
 
 
@@ -70,7 +70,8 @@ def find_garbage(
         if job is not None and not job.state.terminal:
             continue
         if job_id in listed_keys:
-            reason, found = BESIDE, [item for item in objects if item.key not in listed_keys[job_id]]
+            kept = listed_keys[job_id]
+            reason, found = BESIDE, [i for i in objects if i.key not in kept and not i.key.startswith("logs/")]
         elif is_committed(objects):  # committed a moment ago
             continue
         else:

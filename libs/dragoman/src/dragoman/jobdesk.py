@@ -17,6 +17,7 @@ from dragoman.desk import JobFilter, JobPage
 from dragoman.errors import InvalidSpec, NotFound, ResourceExhausted, Violation
 from dragoman.ids import Json, artifact_id, canonical_json, kind_of
 from dragoman.jobindex import JobIndex
+from dragoman.joblog import JobLog, LogPage
 from dragoman.jobs import DeadLetter, EventType, JobEvent, JobRecord, JobState
 from dragoman.kinds import AnyKind, Spec
 from dragoman.ledger import Ledger, progress_of
@@ -211,6 +212,11 @@ class JobDesk:
 
     async def _still_open(self, job_ids: set[str]) -> set[str]:
         return {id_ for id_ in job_ids if not (await self._ledger.get(id_)).state.terminal}
+
+    async def log_lines(self, job_id: str, task_id: str, page_size: int, page_token: str) -> LogPage:
+        """See Desk.log_lines."""
+        await self._ledger.get(job_id)
+        return await asyncio.to_thread(JobLog(self._store).page, job_id, task_id, page_size, page_token)
 
     async def dead_letters(self, job_id: str, page_size: int) -> Sequence[DeadLetter]:
         """See Desk.dead_letters. Newest first."""

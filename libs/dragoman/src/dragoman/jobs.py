@@ -152,6 +152,19 @@ class JobEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line that an attempt at a task has logged. `attempt` counts from 1; `error` is a traceback, or empty."""
+
+    time: float
+    level: str
+    task_id: str
+    attempt: int
+    logger: str
+    message: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DeadLetter:
     """A task that was given up."""
 

@@ -20,6 +20,7 @@ from dragoman.desk import Desk
 from dragoman.errors import DragomanError
 from dragoman.jobdesk import JobDesk
 from dragoman.jobindex import JobIndex
+from dragoman.joblog import JobLog
 from dragoman.kinds import AnyKind
 from dragoman.ledger import Ledger
 from dragoman.metrics import METRICS
@@ -224,6 +225,7 @@ async def _work(parts: _Parts, stop: asyncio.Event) -> None:
         parts.bus,
         parts.ledger,
         parts.planner,
+        JobLog(parts.store),
         parts.settings.worker,
     )
     running = asyncio.create_task(worker.run())

@@ -67,11 +67,15 @@ def _redact(line: str) -> str:
 
 
 class JsonLines(logging.Formatter):
-    """A JSON object a line: time, level, service, logger, message, and what else there is to say."""
+    """A JSON object a line: time, level, service, logger, message, and what else there is to say.
 
-    def __init__(self, service: str) -> None:
+    Of a message or traceback longer than `longest` the beginning is left out.
+    """
+
+    def __init__(self, service: str, longest: int = 1 << 20) -> None:
         super().__init__()
         self._service = service
+        self._longest = longest
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the record's line, without the line break."""
@@ -80,10 +84,10 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "service": self._service,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": record.getMessage()[-self._longest :],
             "job_id": _JOB.get(),
             "task_id": _TASK.get(),
-            "error": self.formatException(record.exc_info) if record.exc_info else "",
+            "error": self.formatException(record.exc_info)[-self._longest :] if record.exc_info else "",
         }
         return _redact(json.dumps({k: v for k, v in body.items() if v != ""}, ensure_ascii=False))
 

@@ -219,5 +219,21 @@ def dead_letters(client: Client, options: argparse.Namespace, console: Console) 
     return 0
 
 
+def logs(client: Client, options: argparse.Namespace, console: Console) -> int:
+    """Prints what a job's tasks logged."""
+    lines = client.log_lines(resolve(client, options.job), options.task)
+    if options.json:
+        _print_json([{**asdict(line), "time": _words.iso(line.time)} for line in lines])
+        return 0
+    for line in lines:
+        style = {"WARNING": "yellow", "ERROR": "red"}.get(line.level, "")
+        place = f"{_words.iso(line.time)} {line.task_id}.{line.attempt} {line.level:7} {line.logger}: "
+        text = place + line.message + (f"\n{line.error}" if line.error else "")
+        console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    if not lines:
+        console.print("its tasks logged nothing, or have not yet been heard of")
+    return 0
+
+
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))

@@ -174,7 +174,10 @@ def _job_commands(commands: Commands) -> None:
     dead = _add(commands, "dead-letters", "list tasks that were given up", _with_client("dead_letters", "_jobs"))
     dead.add_argument("job", nargs="?", metavar="ID", default="", help="only those of this job")
     dead.add_argument("--limit", type=_count, default=50, help="at most so many (default: %(default)s)")
-    _json(submit, jobs, show, dead)
+    logs = _add(commands, "logs", "print what the tasks of a job logged", _with_client("logs", "_jobs"))
+    logs.add_argument("job", metavar="ID")
+    logs.add_argument("--task", default="", metavar="STAGE-INDEX", help="only this task")
+    _json(submit, jobs, show, dead, logs)
 
 
 _GOES_ON = "interrupted; the jobs go on: `dragoman watch` shows them, `dragoman cancel ID` stops one"

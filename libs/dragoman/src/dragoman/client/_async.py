@@ -21,12 +21,13 @@ from dragoman.client._wire import Patience, Wire
 from dragoman.errors import DragomanError, FailedPrecondition, InvalidSpec, Violation
 from dragoman.job.v1 import job_service_pb2 as pb
 from dragoman.job.v1 import maintenance_service_pb2
-from dragoman.jobs import DeadLetter, EventType, JobEvent, JobRecord, JobState
+from dragoman.jobs import DeadLetter, EventType, JobEvent, JobRecord, JobState, LogLine
 from dragoman.pipeline import Pipeline
 from dragoman.rpc.convert import (
     dead_letter_record,
     event_record,
     job_record,
+    log_line_record,
     manifest_record,
     spec_message,
     state_message,
@@ -43,6 +44,7 @@ from dragoman.rpc.methods import (
     GET_SERVER_INFO,
     LIST_DEAD_LETTERS,
     LIST_JOBS,
+    LIST_LOG_LINES,
     REBUILD_JOBS,
     RETRY_JOB,
     WAIT_JOB,
@@ -291,6 +293,21 @@ class AsyncClient:
     async def _info(self, address: str, *, patient: bool = True) -> ServerInfo:
         answer = await self._wire.call(GET_SERVER_INFO, pb.GetServerInfoRequest(), address, patient=patient)
         return server_info(answer, address)
+
+    async def log_lines(self, job_id: str, task_id: str = "") -> AsyncGenerator[LogLine]:
+        """Yields what a job's tasks logged, or one of them, by task and attempt; of a running one some seconds late.
+
+        Raises:
+            NotFound: There is no such job.
+        """
+        request = pb.ListLogLinesRequest(job_id=job_id, task_id=task_id, page_size=MAX_PAGE_SIZE)
+        while True:
+            answer = await self._wire.call(LIST_LOG_LINES, request, self._wire.anywhere())
+            for line in answer.lines:
+                yield log_line_record(line)
+            if not answer.next_page_token:
+                return
+            request.page_token = answer.next_page_token
 
     async def dead_letters(self, job_id: str = "", limit: int = 50) -> Sequence[DeadLetter]:
         """Returns tasks that were given up, newest first, of one job or of all."""

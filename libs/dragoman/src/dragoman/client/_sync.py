@@ -16,7 +16,7 @@ from dragoman.client._async import AsyncClient
 from dragoman.client._download import Report
 from dragoman.client._records import GarbageLine, LineageNode, ServerInfo
 from dragoman.errors import DragomanError
-from dragoman.jobs import DeadLetter, JobEvent, JobRecord, JobState
+from dragoman.jobs import DeadLetter, JobEvent, JobRecord, JobState, LogLine
 from dragoman.pipeline import Pipeline
 
 T = TypeVar("T")
@@ -164,6 +164,14 @@ class Client:
     def server_info(self) -> Mapping[str, ServerInfo | DragomanError]:
         """Returns what each known server says of itself, or why it does not."""
         return _THREAD.run(self._async.server_info())
+
+    def log_lines(self, job_id: str, task_id: str = "") -> Sequence[LogLine]:
+        """Returns what a job's tasks logged, or one of them; see AsyncClient.log_lines."""
+
+        async def all_lines() -> list[LogLine]:
+            return [line async for line in self._async.log_lines(job_id, task_id)]
+
+        return _THREAD.run(all_lines())
 
     def dead_letters(self, job_id: str = "", limit: int = 50) -> Sequence[DeadLetter]:
         """Returns tasks that were given up, newest first."""

@@ -9,7 +9,7 @@ from dragoman.artifact.v1 import artifact_pb2
 from dragoman.artifacts import Manifest, PartInfo
 from dragoman.errors import DragomanError, FailureClass
 from dragoman.job.v1 import job_pb2, job_service_pb2
-from dragoman.jobs import DeadLetter, EventType, Failure, JobEvent, JobProgress, JobRecord, JobState
+from dragoman.jobs import DeadLetter, EventType, Failure, JobEvent, JobProgress, JobRecord, JobState, LogLine
 from dragoman.rpc._structs import seconds, struct_dict, struct_message, timestamp
 
 E = TypeVar("E", JobState, EventType, FailureClass)
@@ -196,6 +196,32 @@ def dead_letter_message(letter: DeadLetter) -> job_service_pb2.DeadLetter:
 def dead_letter_record(message: job_service_pb2.DeadLetter) -> DeadLetter:
     """Returns the DeadLetter of a message."""
     return DeadLetter(message.job_id, message.task_id, failure_record(message.failure), seconds(message.dead_time))
+
+
+def log_line_message(line: LogLine) -> job_service_pb2.LogLine:
+    """Returns a LogLine message."""
+    return job_service_pb2.LogLine(
+        log_time=timestamp(line.time),
+        level=line.level,
+        task_id=line.task_id,
+        attempt=line.attempt,
+        logger=line.logger,
+        message=line.message,
+        error=line.error,
+    )
+
+
+def log_line_record(message: job_service_pb2.LogLine) -> LogLine:
+    """Returns the LogLine of a message."""
+    return LogLine(
+        seconds(message.log_time),
+        message.level,
+        message.task_id,
+        message.attempt,
+        message.logger,
+        message.message,
+        message.error,
+    )
 
 
 # ---------------------------------------------------------------- manifests

@@ -1,6 +1,7 @@
 """JobService: checks what a request may ask, asks the desk, converts the answer."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
@@ -14,7 +15,15 @@ from dragoman.ids import kind_of
 from dragoman.job.v1 import job_service_pb2 as pb
 from dragoman.job.v1 import job_service_pb2_grpc
 from dragoman.jobs import EventType, JobEvent, JobState
-from dragoman.rpc.convert import dead_letter_message, event_message, job_message, seconds, state_record, struct_dict
+from dragoman.rpc.convert import (
+    dead_letter_message,
+    event_message,
+    job_message,
+    log_line_message,
+    seconds,
+    state_record,
+    struct_dict,
+)
 from dragoman.rpc.info import (
     DEFAULT_PAGE_SIZE,
     MAX_MESSAGE_BYTES,
@@ -105,6 +114,13 @@ class JobServicer(job_service_pb2_grpc.JobServiceServicer):
         letters = await self._desk.dead_letters(job_id, _page_size(request.page_size))
         return pb.ListDeadLettersResponse(dead_letters=[dead_letter_message(letter) for letter in letters])
 
+    async def ListLogLines(self, request: pb.ListLogLinesRequest, context: Context) -> pb.ListLogLinesResponse:
+        """Returns a page of what a job's tasks logged."""
+        job_id, size = _job_id(request.job_id), _page_size(request.page_size)
+        page = await self._desk.log_lines(job_id, _task_id(request.task_id), size, request.page_token)
+        lines = [log_line_message(line) for line in page.lines]
+        return pb.ListLogLinesResponse(lines=lines, next_page_token=page.next_page_token)
+
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Context) -> pb.SubmitJobResponse:
         """Submits a job of any kind of this server from a JSON spec."""
         if not request.kind:
@@ -189,6 +205,12 @@ def _job_id(job_id: str, field: str = "job_id") -> str:
         raise InvalidSpec("is required: <kind>-<32 hex digits>, as `dragoman jobs` prints it", field=field)
     kind_of(job_id, field=field)
     return job_id
+
+
+def _task_id(task_id: str) -> str:
+    if task_id and not re.fullmatch(r"\d{1,6}-\d{1,6}", task_id):
+        raise InvalidSpec(f"{task_id!r} is not a task; expected <stage>-<index>, for example 0-17", field="task_id")
+    return task_id
 
 
 def _watched(request: pb.WatchJobsRequest) -> list[str]:

@@ -51,6 +51,9 @@ RETRY_JOB = Method(_JOB + "RetryJob", job_service_pb2.RetryJobRequest, job_servi
 LIST_DEAD_LETTERS = Method(
     _JOB + "ListDeadLetters", job_service_pb2.ListDeadLettersRequest, job_service_pb2.ListDeadLettersResponse
 )
+LIST_LOG_LINES = Method(
+    _JOB + "ListLogLines", job_service_pb2.ListLogLinesRequest, job_service_pb2.ListLogLinesResponse
+)
 GET_SERVER_INFO = Method(
     _JOB + "GetServerInfo", job_service_pb2.GetServerInfoRequest, job_service_pb2.GetServerInfoResponse
 )

@@ -1,6 +1,8 @@
 """What runs inside a worker's child process: one job kind's `run`, with uploads and checkpoints."""
 
+import contextlib
 import ctypes
+import logging
 import os
 import resource
 import signal
@@ -9,7 +11,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -20,10 +22,12 @@ from dragoman.kinds import AnyKind, Checkpoint, Context, Part, Progress, Task
 from dragoman.metrics import METRICS
 from dragoman.records import RECEIPT
 from dragoman.store import Store
-from dragoman.telemetry import task_logging
+from dragoman.telemetry import JsonLines, task_logging
 from dragoman.worker.messages import RUN, SAID, Run, Said
 
 _PR_SET_PDEATHSIG = 1
+_LONGEST_LINE = 16_384
+_SAYING = threading.Lock()
 
 
 def serve_tasks(kinds: Sequence[AnyKind], store: Store) -> int:
@@ -34,7 +38,7 @@ def serve_tasks(kinds: Sequence[AnyKind], store: Store) -> int:
     _say(answers, Said("ready"))
     for line in sys.stdin.buffer:
         run = RUN.load(line)
-        with task_logging(run.job_id, f"{run.stage}-{run.index}"):
+        with task_logging(run.job_id, f"{run.stage}-{run.index}"), _told_to_worker(answers):
             _say(answers, _do(run, by_name[run.kind], store, answers))
     return 0
 
@@ -111,8 +115,30 @@ def _earlier_parts(run: Run, store: Store) -> Mapping[int, Sequence[PartInfo]]:
 
 
 def _say(answers: BinaryIO, said: Said) -> None:
-    answers.write(SAID.dump(replace(said, counted=METRICS.drain())) + b"\n")
-    answers.flush()
+    with _SAYING:
+        answers.write(SAID.dump(replace(said, counted=METRICS.drain())) + b"\n")
+        answers.flush()
+
+
+@contextlib.contextmanager
+def _told_to_worker(answers: BinaryIO) -> Generator[None]:
+    """Sends every record logged inside to the worker, from whatever thread, beside where logs go anyway."""
+    handler = _ToWorker(answers)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+class _ToWorker(logging.Handler):
+    def __init__(self, answers: BinaryIO) -> None:
+        super().__init__()
+        self._answers = answers
+        self.setFormatter(JsonLines("", longest=_LONGEST_LINE))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(self._answers, Said("log", message=self.format(record)))
 
 
 def _claim_stdout() -> BinaryIO:

@@ -18,6 +18,7 @@ from nats.js import JetStreamContext
 
 from dragoman.bus import Bus
 from dragoman.errors import FailureClass
+from dragoman.joblog import JobLog
 from dragoman.jobs import EventType, Failure, JobRecord, JobState
 from dragoman.kinds import AnyKind
 from dragoman.ledger import Ledger
@@ -77,8 +78,10 @@ class Worker:
         bus: Bus,
         ledger: Ledger,
         planner: Planner,
+        log: JobLog,
         config: WorkerConfig,
     ) -> None:
+        self._log = log
         self._service = service
         self._package = package
         self._kinds = kinds
@@ -191,7 +194,9 @@ class Worker:
         work = replace(work, attempts=attempts)
         observe.started(work.record, work.run.stage)
         began = time.monotonic()
-        watch = TaskWatch(work.record, work.task_id, attempts.started, owner, work.message, self._bus, self._ledger)
+        watch = TaskWatch(
+            work.record, work.task_id, attempts.started, owner, work.message, self._bus, self._ledger, self._log
+        )
         async with watch.lease():
             await self._start_job(work)
             outcome = await self._compute(work, child, watch)
@@ -199,6 +204,9 @@ class Worker:
         observe.ended(work.record, work.run.stage, outcome.type, outcome.failure, time.monotonic() - began)
         if not _healthy(outcome):
             await child.kill()
+        if outcome.failure is not None:
+            watch.log.add_failure(outcome.failure)
+        await watch.log.save()
         await self._settle(work, outcome)
 
     async def _start_job(self, work: Assignment) -> None:

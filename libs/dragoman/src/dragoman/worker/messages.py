@@ -27,7 +27,7 @@ class Run:
 class Said:
     """Child to worker: a sign of life with whatever it means."""
 
-    type: Literal["ready", "progress", "part", "checkpoint", "done", "failed", "stopped"]
+    type: Literal["ready", "progress", "part", "checkpoint", "done", "failed", "stopped", "log"]
     done: float = 0.0
     total: float = 0.0
     unit: str = ""

@@ -15,12 +15,14 @@ from nats.aio.msg import Msg
 from dragoman.artifacts import PartInfo
 from dragoman.bus import Bus
 from dragoman.errors import DragomanError, FailureClass
+from dragoman.joblog import JobLog
 from dragoman.jobs import EventType, Failure, JobRecord, JobState
 from dragoman.ledger import Ledger, progress_of
 from dragoman.records import Lease
 from dragoman.worker import observe
 from dragoman.worker.messages import Run, Said
 from dragoman.worker.subprocess import Child, ChildDied
+from dragoman.worker.tasklog import TaskLog
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,8 +42,17 @@ class TaskWatch:
     """One attempt at one task."""
 
     def __init__(
-        self, record: JobRecord, task_id: str, attempt: int, owner: str, message: Msg, bus: Bus, ledger: Ledger
+        self,
+        record: JobRecord,
+        task_id: str,
+        attempt: int,
+        owner: str,
+        message: Msg,
+        bus: Bus,
+        ledger: Ledger,
+        log: JobLog,
     ) -> None:
+        self.log = TaskLog(log, record.id, task_id, attempt)
         self._record = record
         self._task_id = task_id
         self._attempt = attempt
@@ -91,6 +102,8 @@ class TaskWatch:
                     return Outcome("done", said.parts, seconds=said.seconds, peak_bytes=said.peak_bytes)
                 if said.type == "failed":
                     return Outcome("failed", failure=_failure(said))
+                if said.type == "log":
+                    self.log.add(said.message)
                 if said.type == "progress":
                     observe.progressed(self._record, self._said.done, said)
                     self._said = said
@@ -150,6 +163,7 @@ class TaskWatch:
 
     async def _tell(self) -> None:
         await self._hold()
+        await self.log.save_sometimes()
         leases = await self._ledger.leases(self._record.id)
         progress = progress_of(self._record, leases)
         await self._ledger.announce(self._record, EventType.PROGRESS, progress=progress, task_id=self._task_id)

@@ -70,6 +70,11 @@ class JobServiceStub:
                 request_serializer=dragoman_dot_job_dot_v1_dot_job__service__pb2.ListDeadLettersRequest.SerializeToString,
                 response_deserializer=dragoman_dot_job_dot_v1_dot_job__service__pb2.ListDeadLettersResponse.FromString,
                 _registered_method=True)
+        self.ListLogLines = channel.unary_unary(
+                '/dragoman.job.v1.JobService/ListLogLines',
+                request_serializer=dragoman_dot_job_dot_v1_dot_job__service__pb2.ListLogLinesRequest.SerializeToString,
+                response_deserializer=dragoman_dot_job_dot_v1_dot_job__service__pb2.ListLogLinesResponse.FromString,
+                _registered_method=True)
         self.SubmitJob = channel.unary_unary(
                 '/dragoman.job.v1.JobService/SubmitJob',
                 request_serializer=dragoman_dot_job_dot_v1_dot_job__service__pb2.SubmitJobRequest.SerializeToString,
@@ -135,6 +140,14 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLogLines(self, request, context):
+        """What a job's tasks logged, by task and attempt; of a running one some seconds late. Kept until the artifact is
+        deleted, or garbage is collected of a job that failed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SubmitJob(self, request, context):
         """Submits a job of any kind of this server by its kind's name and a JSON spec.
         """
@@ -185,6 +198,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ListDeadLetters,
                     request_deserializer=dragoman_dot_job_dot_v1_dot_job__service__pb2.ListDeadLettersRequest.FromString,
                     response_serializer=dragoman_dot_job_dot_v1_dot_job__service__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'ListLogLines': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLogLines,
+                    request_deserializer=dragoman_dot_job_dot_v1_dot_job__service__pb2.ListLogLinesRequest.FromString,
+                    response_serializer=dragoman_dot_job_dot_v1_dot_job__service__pb2.ListLogLinesResponse.SerializeToString,
             ),
             'SubmitJob': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitJob,
@@ -387,6 +405,33 @@ class JobService:
             '/dragoman.job.v1.JobService/ListDeadLetters',
             dragoman_dot_job_dot_v1_dot_job__service__pb2.ListDeadLettersRequest.SerializeToString,
             dragoman_dot_job_dot_v1_dot_job__service__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLogLines(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dragoman.job.v1.JobService/ListLogLines',
+            dragoman_dot_job_dot_v1_dot_job__service__pb2.ListLogLinesRequest.SerializeToString,
+            dragoman_dot_job_dot_v1_dot_job__service__pb2.ListLogLinesResponse.FromString,
             options,
             channel_credentials,
             insecure,
