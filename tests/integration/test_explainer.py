@@ -10,15 +10,19 @@ import pyarrow.parquet as pq
 import pytest
 from dragoman.errors import InvalidSpec, Unavailable, UserTaskError
 from dragoman.folder import FolderArtifact, FolderArtifacts
-from dragoman.llm import Endpoint, LLMTimeout
+from dragoman.llm import Endpoint, Failure, LLMTimeout, LLMUnavailable
 from explainer.explanations_kind import ExplanationsKind
 from explainer.llm_writer import LlmWriter
-from explainer.spec import ExplanationsSpec, LlmRef
+from explainer.nla_client import NlaClient, NlaEndpoint
+from explainer.options import FORMS
+from explainer.spec import ExplanationsSpec, LlmRef, NlaRef
+from explainer.verbaliser import Place
 
 from tests.support.llm_engine import SMALLEST, Engine, engine, free_port
 from tests.support.local_run import reversed_order, run_local
 from tests.support.scripted_http import Reply, chat_reply, error_reply, scripted
-from tests.support.synthetic_latents import activations_of, corpus, in_folder, latents_parts, tokens_parts
+from tests.support.synthetic_effects import EFFECTS_ID, effects_parts
+from tests.support.synthetic_latents import PLANTED, activations_of, corpus, in_folder, latents_parts, tokens_parts
 
 KEY = "sk-test-4321"
 
@@ -55,6 +59,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = corpus(seed=5)
     in_folder(tokens_parts(text), folder)
     in_folder(latents_parts(text, activations_of(text)), folder)
+    in_folder(effects_parts([0, 1, 2], dict(enumerate(PLANTED))), folder)
     return folder
 
 
@@ -63,10 +68,18 @@ def spec_of(**fields: Any) -> ExplanationsSpec:
     return ExplanationsSpec(**{"latents_id": "latents-" + "1" * 32, **given, **fields})
 
 
-def run(root: Path, folder: Path, writer: LlmWriter, spec: ExplanationsSpec, order: Any = None) -> FolderArtifact:
+def run(
+    root: Path,
+    folder: Path,
+    writer: LlmWriter,
+    spec: ExplanationsSpec,
+    order: Any = None,
+    verbaliser: NlaClient | None = None,
+) -> FolderArtifact:
     artifacts = FolderArtifacts(root)
-    latents = artifacts.artifact(spec.latents_id)
-    return run_local(ExplanationsKind(writer, artifacts), spec, {"latents": latents}, folder, order=order)
+    kind = ExplanationsKind(writer, artifacts, verbaliser)
+    inputs = {role: artifacts.artifact(id_) for role, id_ in kind.inputs(spec).items()}
+    return run_local(kind, spec, inputs, folder, order=order)
 
 
 def rows(artifact: FolderArtifact) -> list[dict[str, Any]]:
@@ -94,6 +107,105 @@ def test_a_real_engine_writes_over_a_cached_prefix_and_a_resumed_job_pays_nothin
     away = _Submitted(Endpoint(f"http://127.0.0.1:{free_port()}"), replies)
     again = run(root, tmp_path / "b", away, spec, reversed_order)
     assert [p.sha256 for p in again.manifest.parts] == [p.sha256 for p in first.manifest.parts]
+
+
+def verbalised(number: int, path: str, body: bytes) -> Reply:
+    """Answers as Neuronpedia's endpoint does."""
+    asked = json.loads(body)
+    word = asked["text"].split()[-1]
+    return Reply(body=json.dumps({"results": [{"description": f"A scene; the final token is '{word}'."}]}).encode())
+
+
+def test_every_explainer_ends_over_a_real_engine(root: Path, tmp_path: Path, running: Engine) -> None:
+    """Those with a prompt on one latent, the others on three; what was counted beforehand is what the engine read."""
+    writer = LlmWriter(Endpoint(running.url, KEY, concurrency=1))
+    free = [name for name, form in FORMS.items() if form.llm is None]
+    done: dict[str, FolderArtifact] = {}
+    with scripted(verbalised) as server:
+        verbaliser = NlaClient(NlaEndpoint(server.url, "nla-key", "subject", "av"))
+        for name in [*free, *(name for name in FORMS if name not in free)]:
+            fields = _fields_of(name, done)
+            spec = spec_of(explainer=name, **fields)
+            done[name] = run(root, tmp_path / name, writer, spec, verbaliser=verbaliser)
+            if name == "acts_top5":  # whose explanations other_latent exchanges
+                (root / done[name].manifest.id).symlink_to(tmp_path / name)
+    for name, artifact in done.items():
+        for row in rows(artifact):
+            if name in free:
+                assert (row["outcome"], row["prompt_tokens"]) == ("explained", 0)
+                continue
+            assert row["outcome"] in {"explained", "unparsable", "refused"}
+            assert row["reply"]
+            counted_as_read = row["planned_tokens"] == row["prompt_tokens"]
+            assert counted_as_read or (name == "nla" and row["planned_tokens"] > row["prompt_tokens"])
+    assert rows(done["nla"])[0]["prompt"].count("the final token is") == 2
+
+
+def _fields_of(name: str, done: dict[str, FolderArtifact]) -> dict[str, Any]:
+    """A small spec of each: three latents where nothing is asked, one where a prompt is read."""
+    form = FORMS[name]
+    fields: dict[str, Any] = {"selection": {"latents": [0, 1, 2] if form.llm is None else [0]}, "example_count": None}
+    if "example_count" in form.defaults:
+        fields["example_count"] = 2
+    if form.llm is not None:
+        fields |= {"llm": {"max_tokens": 8}, "token_budget": 100_000}
+    needed: dict[str, Any] = {"effects_id": EFFECTS_ID, "texts": [{"latent": i, "explanation": "x"} for i in range(3)]}
+    if "explanations_id" in form.required:
+        needed["explanations_id"] = done["acts_top5"].manifest.id
+    return fields | {option: value for option, value in needed.items() if option in form.required}
+
+
+def test_a_verbaliser_is_retried_kept_by_request_and_never_told_its_key(tmp_path: Path) -> None:
+    def script(number: int, path: str, body: bytes) -> Reply:
+        asked = json.loads(body)
+        assert path == "/api/nla/explain"
+        assert (asked["modelId"], asked["nlaSourceId"], asked["positions"]) == ("subject", "av", [1])
+        if number == 0:
+            return error_reply(429, "busy", retry_after="0")
+        if "long" in asked["text"]:
+            return error_reply(413, "the text is too long")
+        return verbalised(number, path, body)
+
+    replies = ReplyFolder(tmp_path / "replies")
+    places = [Place("a cat", 1), Place("a long", 1), Place("a dog", 1)]
+    with scripted(script) as server:
+        client = NlaClient(NlaEndpoint(server.url, "nla-key"), replies)
+        nla = NlaRef(model="subject", source="av")
+        said = dict(client.describe(places, nla))
+        assert said[0] == "A scene; the final token is 'cat'."
+        assert isinstance(said[1], Failure)
+        assert "too long" in said[1].message
+        asked = len(server.seen)
+        assert dict(client.describe([places[0], places[2]], nla)) == {0: said[0], 1: said[2]}
+        assert len(server.seen) == asked
+    with scripted(lambda *_: error_reply(403, "nla-key is not known")) as server:
+        refused = NlaClient(NlaEndpoint(server.url, "nla-key"))
+        with pytest.raises(UserTaskError, match=r"HTTP 403: \[key\] is not known.*EXPLAINER_NLA_API_KEY"):
+            list(refused.describe(places, NlaRef()))
+    assert "nla-key" not in repr(client._endpoint)
+
+
+def test_an_engine_that_cannot_count_is_told_apart_from_one_that_is_away(root: Path, tmp_path: Path) -> None:
+    def openai(number: int, path: str, body: bytes) -> Reply:
+        return MODELS if path.endswith("/models") else error_reply(404, "no such path")
+
+    spec = spec_of(selection={"latents": [0]}, dry_run=True)
+    with scripted(openai) as server:
+        dry = run(root, tmp_path / "a", LlmWriter(Endpoint(server.url)), spec)
+    assert dry.manifest.statistics["token_counter"] == "subject model"
+
+    def vllm(number: int, path: str, body: bytes) -> Reply:
+        if path != "/tokenize":
+            return openai(number, path, body)
+        return Reply(body=json.dumps({"count": len(json.loads(body)["messages"])}).encode())
+
+    with scripted(vllm) as server:
+        dry = run(root, tmp_path / "b", LlmWriter(Endpoint(server.url)), spec)
+    assert dry.manifest.statistics["token_counter"] == "engine"
+    assert dry.manifest.statistics["planned_prompt_tokens"] == 12  # system, five worked examples, the question
+    away = _Submitted(Endpoint(f"http://127.0.0.1:{free_port()}"))
+    with pytest.raises(LLMUnavailable):
+        run(root, tmp_path / "c", away, spec)
 
 
 class _Submitted(LlmWriter):
