@@ -36,6 +36,10 @@ class MemoryDesk:
         await self.tell(id_, EventType.CREATED)
         return self.jobs[id_], True
 
+    async def check(self, kind: str, spec: Mapping[str, Any]) -> None:
+        if self.error is not None:
+            raise self.error
+
     async def tell(self, id_: str, type_: EventType, state: JobState | None = None) -> None:
         async with self.news:
             job = self.jobs[id_] = replace(self.jobs[id_], state=state or self.jobs[id_].state)

@@ -183,3 +183,31 @@ def test_values_of_the_command_line(text: str, value: object) -> None:
     parsed = parse_scalar(text)
     assert parsed == value
     assert type(parsed) is type(value)
+
+
+SWEPT = """
+jobs:
+  coders:
+    kind: sweep
+    spec: {base: {activations_id: activations-0}, architectures: [topk, relu], ks: [16, 32]}
+  fidelity:
+    kind: fidelity
+    spec: {tokens_id: tokens-0, coder_ids: [coder-0, "${coders}"]}
+"""
+
+
+def test_a_sweep_is_all_its_coders_where_a_list_names_it() -> None:
+    jobs = pipeline.parse(SWEPT).jobs
+    assert jobs["fidelity"].needs == ("coders",)
+    assert jobs["fidelity"].render({"coders": ["coder-1", "coder-2"]})["coder_ids"] == ["coder-0", "coder-1", "coder-2"]
+
+
+@pytest.mark.parametrize("written", ['"${coders}"', '["a ${coders}"]'])
+def test_a_sweep_is_no_single_id(written: str) -> None:
+    with pytest.raises(InvalidSpec, match=r"\$\{coders\} is a sweep, several coders; it can only be an item of a list"):
+        pipeline.parse(SWEPT.replace('[coder-0, "${coders}"]', written))
+
+
+def test_fields_of_a_sweep_are_checked() -> None:
+    with pytest.raises(InvalidSpec, match=r"SweepSpec has no field 'k'; did you mean 'ks'"):
+        pipeline.parse(SWEPT.replace("ks:", "k:"))

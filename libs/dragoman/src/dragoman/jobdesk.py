@@ -59,9 +59,20 @@ class JobDesk:
 
     async def submit(self, kind: str, spec: Mapping[str, Json], request_id: str = "") -> tuple[JobRecord, bool]:
         """See Desk.submit."""
-        job_kind = self._kind(kind)
         if len(request_id) > _MAX_REQUEST_ID:
             raise InvalidSpec(f"has {len(request_id)} characters; at most {_MAX_REQUEST_ID}", field="request_id")
+        record = await self._checked(kind, spec)
+        if request_id:
+            await self._ledger.claim_request(request_id, record.id)
+        return await self._record_job(record)
+
+    async def check(self, kind: str, spec: Mapping[str, Json]) -> None:
+        """See Desk.check."""
+        await self._checked(kind, spec)
+
+    async def _checked(self, kind: str, spec: Mapping[str, Json]) -> JobRecord:
+        """Returns the record that a submission would make."""
+        job_kind = self._kind(kind)
         parsed = _parse(job_kind, spec)
         inputs = _inputs(job_kind, parsed)
         resolved = await asyncio.to_thread(job_kind.resolve, parsed)
@@ -70,10 +81,7 @@ class JobDesk:
             raise NotFound(_unknown_inputs(unknown, inputs), reason="UNKNOWN_ARTIFACT")
         await asyncio.to_thread(job_kind.check, resolved, infos)
         canonical: dict[str, Json] = resolved.model_dump(mode="json")
-        record = self._record(job_kind, canonical, inputs, infos)
-        if request_id:
-            await self._ledger.claim_request(request_id, record.id)
-        return await self._record_job(record)
+        return self._record(job_kind, canonical, inputs, infos)
 
     def _kind(self, name: str) -> AnyKind:
         if name in self._kinds:

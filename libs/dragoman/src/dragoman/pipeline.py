@@ -10,7 +10,8 @@
         kind: activations
         spec: {tokens_id: "${tokens}", model: {source: HuggingFaceTB/SmolLM2-135M}, hookpoints: [layers.9]}
 
-`${name}` becomes the id of the job of that name; `$${` is a literal `${`. A text that is one `${var:NAME}` and nothing
+`${name}` becomes the id of the job of that name; `$${` is a literal `${`. `kind: sweep` stands for many coders, and
+`${name}` of one, as an item of a list, for all their ids. A text that is one `${var:NAME}` and nothing
 else takes the variable's value as it is, so that numbers stay numbers and lists stay lists.
 """
 
@@ -25,11 +26,12 @@ from dragoman.ids import Json
 from dragoman.lines import Lines, parse_document, parse_scalar
 from dragoman.nearest import suggestion
 from dragoman.rpc.convert import spec_message
-from dragoman.rpc.methods import SUBMITS, submit_of
+from dragoman.rpc.methods import SUBMITS, SWEEP
 
 _REFERENCE = re.compile(r"(\$)?\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _JOB_FIELDS = ("kind", "spec", "request_id")
+_KINDS = {**SUBMITS, SWEEP.kind: SWEEP}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,11 @@ class PipelineJob:
     """Names of the jobs that the spec refers to."""
     request_id: str = ""
 
-    def render(self, ids: Mapping[str, str]) -> dict[str, Json]:
-        """Returns the spec with the ids of the jobs it refers to. Raises KeyError when one of `needs` has no id."""
+    def render(self, ids: Mapping[str, str | Sequence[str]]) -> dict[str, Json]:
+        """Returns the spec with the ids of the jobs it refers to. Raises KeyError when one of `needs` has no id.
+
+        A sweep has several ids; they take the place of its item in a list.
+        """
         return cast("dict[str, Json]", _substituted(dict(self.spec), lambda name: ids[name]))
 
 
@@ -146,9 +151,9 @@ class _Reader:
             if field not in _JOB_FIELDS:
                 self._wrong(f"{path}.{field}", f"a job has no {field!r}; {suggestion(field, _JOB_FIELDS)}")
         kind = entry.get("kind")
-        if not isinstance(kind, str) or kind not in SUBMITS:
+        if not isinstance(kind, str) or kind not in _KINDS:
             said = "is required" if kind is None else f"{kind!r} is not a kind of job"
-            self._wrong(f"{path}.kind", f"{said}; {suggestion(str(kind or ''), SUBMITS)}")
+            self._wrong(f"{path}.kind", f"{said}; {suggestion(str(kind or ''), _KINDS)}")
             return None
         written = self._mapping(entry.get("spec") or {}, f"{path}.spec")
         spec = cast("dict[str, Json]", self._filled(dict(written), values, f"{path}.spec"))
@@ -195,11 +200,13 @@ class _Reader:
             for name in _references(text):
                 if name not in jobs:
                     self._wrong(where, f"${{{name}}}: there is no job {name!r}; {suggestion(name, jobs)}")
+                elif jobs[name].kind == SWEEP.kind and not (text == f"${{{name}}}" and where.endswith("]")):
+                    self._wrong(where, f"${{{name}}} is a sweep, several coders; it can only be an item of a list")
             whole = _REFERENCE.fullmatch(text)
             if whole and not whole[1] and whole[2] in jobs:
                 self._check_kind(where, jobs[whole[2]])
         try:
-            spec_message(job.render(dict.fromkeys(job.needs, "x")), submit_of(job.kind).spec)
+            spec_message(job.render(dict.fromkeys(job.needs, "x")), _KINDS[job.kind].spec)
         except InvalidSpec as error:
             for violation in error.violations:
                 self._wrong(f"{path}.{violation.field}" if violation.field else path, violation.description)
@@ -208,8 +215,9 @@ class _Reader:
         """A field `coder_id` takes a coder; `scores_ids` take scores."""
         field = re.sub(r"\[\d+\]$", "", where).rsplit(".", 1)[-1]
         wanted = field.removesuffix("s").removesuffix("_id")
-        if field.endswith(("_id", "_ids")) and wanted in SUBMITS and wanted != made.kind:
-            self._wrong(where, f"{field} takes an artifact of kind {wanted}, but job {made.name!r} makes {made.kind}")
+        makes = "coder" if made.kind == SWEEP.kind else made.kind
+        if field.endswith(("_id", "_ids")) and wanted in SUBMITS and wanted != makes:
+            self._wrong(where, f"{field} takes an artifact of kind {wanted}, but job {made.name!r} makes {makes}")
 
     def ordered(self, jobs: Mapping[str, PipelineJob]) -> Sequence[str]:
         """Returns the names so that each comes after what it needs, otherwise in the order of the file."""
@@ -256,11 +264,18 @@ def _references(value: Json) -> list[str]:
     return [match[2] for matches in found for match in matches if not match[1]]
 
 
-def _substituted(value: Json, id_of: Callable[[str], str]) -> Any:
+def _substituted(value: Json, id_of: Callable[[str], str | Sequence[str]]) -> Any:
     if isinstance(value, dict):
         return {key: _substituted(item, id_of) for key, item in value.items()}
     if isinstance(value, list):
-        return [_substituted(item, id_of) for item in value]
+        return [one for item in value for one in _spliced(item, id_of)]
     if not isinstance(value, str):
         return value
-    return _REFERENCE.sub(lambda match: match[0][1:] if match[1] else id_of(match[2]), value)
+    return _REFERENCE.sub(lambda match: match[0][1:] if match[1] else str(id_of(match[2])), value)
+
+
+def _spliced(item: Json, id_of: Callable[[str], str | Sequence[str]]) -> list[Any]:
+    """Returns what an item of a list becomes: several where it is a sweep."""
+    whole = _REFERENCE.fullmatch(item) if isinstance(item, str) else None
+    ids = id_of(whole[2]) if whole and not whole[1] else ""
+    return [_substituted(item, id_of)] if isinstance(ids, str) else list(ids)

@@ -1,16 +1,29 @@
 """The only file of this service that knows protobuf."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dragoman.ids import Json
 from dragoman.jobs import JobRecord
 from dragoman.rpc.convert import job_message, spec_dict
 from dragoman.training.v1 import training_pb2
 
+from sae_trainer.sweeping import Swept
+
 
 def coder_spec(request: training_pb2.SubmitCoderRequest) -> Mapping[str, Json]:
     """Returns what was given of a coder spec."""
     return spec_dict(request.spec)
+
+
+def sweep_spec(request: training_pb2.SubmitSweepRequest) -> Mapping[str, Json]:
+    """Returns what was given of a sweep's spec."""
+    return spec_dict(request.spec)
+
+
+def sweep_response(swept: Sequence[Swept]) -> training_pb2.SubmitSweepResponse:
+    """Returns the answer to SubmitSweep."""
+    coders = [training_pb2.SweepCoder(label=s.label, job=job_message(s.job), created=s.created) for s in swept]
+    return training_pb2.SubmitSweepResponse(coders=coders)
 
 
 def evaluation_spec(request: training_pb2.SubmitEvaluationRequest) -> Mapping[str, Json]:

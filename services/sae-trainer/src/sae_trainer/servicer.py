@@ -8,6 +8,7 @@ from dragoman.desk import Desk
 from dragoman.training.v1 import training_pb2, training_pb2_grpc
 
 from sae_trainer import convert
+from sae_trainer.sweeping import submit_sweep
 
 SERVICE_NAME = training_pb2.DESCRIPTOR.services_by_name["TrainingService"].full_name
 
@@ -23,6 +24,12 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
     ) -> training_pb2.SubmitCoderResponse:
         job, created = await self._desk.submit("coder", convert.coder_spec(request), request.request_id)
         return convert.coder_response(job, created)
+
+    async def SubmitSweep(
+        self, request: training_pb2.SubmitSweepRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> training_pb2.SubmitSweepResponse:
+        swept = await submit_sweep(self._desk, convert.sweep_spec(request), request.request_id)
+        return convert.sweep_response(swept)
 
     async def SubmitEvaluation(
         self, request: training_pb2.SubmitEvaluationRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -22,7 +22,7 @@ from dragoman.errors import DragomanError, FailedPrecondition, InvalidSpec, Viol
 from dragoman.job.v1 import job_service_pb2 as pb
 from dragoman.job.v1 import maintenance_service_pb2
 from dragoman.jobs import DeadLetter, EventType, JobEvent, JobRecord, JobState, LogLine
-from dragoman.pipeline import Pipeline
+from dragoman.pipeline import Pipeline, PipelineJob
 from dragoman.rpc.convert import (
     dead_letter_record,
     event_record,
@@ -47,6 +47,7 @@ from dragoman.rpc.methods import (
     LIST_LOG_LINES,
     REBUILD_JOBS,
     RETRY_JOB,
+    SWEEP,
     WAIT_JOB,
     WATCH_JOBS,
     submit_of,
@@ -54,6 +55,8 @@ from dragoman.rpc.methods import (
 
 _PAGE = 100
 _WAIT_SLICE = 60.0
+_SWEEP_TIMEOUT = 600.0
+"""Seconds: up to a thousand specs are checked, then submitted."""
 _MAINTENANCE_TIMEOUT = 3600.0
 """Seconds: millions of objects are listed by the thousand."""
 _WATCH_SILENCE = 60.0
@@ -124,10 +127,29 @@ class AsyncClient:
         request = how.method.request(spec=message, request_id=request_id)
         return job_record((await self._wire.call(how.method, request, address)).job)
 
+    async def submit_sweep(self, spec: Mapping[str, Any] | Message, request_id: str = "") -> dict[str, JobRecord]:
+        """Submits a coder for each combination of a sweep. Returns label to job, for example "architecture=topk k=32".
+
+        Args:
+            spec: A SweepSpec, as plain Python or as the typed message.
+            request_id: Each coder is submitted with it, "." and its number.
+
+        Raises:
+            InvalidSpec: A combination cannot be trained; then none is submitted.
+        """
+        message = spec if isinstance(spec, Message) else spec_message(spec, SWEEP.spec)
+        address = self.addresses.one(SWEEP.service)
+        await self._check_version(address)
+        request = SWEEP.method.request(spec=message, request_id=request_id)
+        answer = await self._wire.call(SWEEP.method, request, address, _SWEEP_TIMEOUT)
+        return {coder.label: job_record(coder.job) for coder in answer.coders}
+
     async def submit_pipeline(
         self, pipeline: Pipeline, report: Callable[[str], object] | None = None
     ) -> dict[str, JobRecord]:
         """Submits every job of a pipeline, each after those it needs. Returns name to job.
+
+        Of a sweep each coder is a job of its own, named "<name>[<label>]".
 
         Args:
             pipeline: What `dragoman.pipeline.load` or `parse` returned.
@@ -138,18 +160,25 @@ class AsyncClient:
                 the mended pipeline again finds them.
         """
         jobs: dict[str, JobRecord] = {}
-        ids: dict[str, str] = {}
+        ids: dict[str, str | Sequence[str]] = {}
         for name, step in pipeline.jobs.items():
             if report is not None:
                 report(name)
             try:
-                jobs[name] = await self.submit(step.kind, step.render(ids), step.request_id)
+                made = await self._submitted(step, ids)
             except InvalidSpec as error:
                 raise _in_pipeline(error, name, pipeline) from error
             except DragomanError as error:
                 raise type(error)(f"job {name!r}: {error.message}", reason=error.reason) from error
-            ids[name] = jobs[name].id
+            ids[name] = made[name].id if name in made else [job.id for job in made.values()]
+            jobs |= made
         return jobs
+
+    async def _submitted(self, step: PipelineJob, ids: Mapping[str, str | Sequence[str]]) -> dict[str, JobRecord]:
+        if step.kind == SWEEP.kind:
+            swept = await self.submit_sweep(step.render(ids), step.request_id)
+            return {f"{step.name}[{label}]": job for label, job in swept.items()}
+        return {step.name: await self.submit(step.kind, step.render(ids), step.request_id)}
 
     async def _check_version(self, address: str) -> None:
         """Asks a server, once, whether it speaks our version of the API."""

@@ -94,6 +94,10 @@ class Client:
         """Submits a job; see AsyncClient.submit."""
         return _THREAD.run(self._async.submit(kind, spec, request_id))
 
+    def submit_sweep(self, spec: Mapping[str, Any] | Message, request_id: str = "") -> dict[str, JobRecord]:
+        """Submits the coders of a sweep; see AsyncClient.submit_sweep."""
+        return _THREAD.run(self._async.submit_sweep(spec, request_id))
+
     def submit_pipeline(
         self, pipeline: Pipeline, report: Callable[[str], object] | None = None
     ) -> dict[str, JobRecord]:

@@ -117,6 +117,10 @@ SUBMITS: Mapping[str, Submit] = {
 """Every kind of job that can be submitted."""
 
 
+SWEEP = _submit("sweep", "sae-trainer", training_pb2)
+"""Many coders at once: no kind of job, but submitted like one."""
+
+
 def submit_of(kind: str, *, field: str = "kind") -> Submit:
     """Returns how a kind is submitted. Raises InvalidSpec with the nearest kinds when there is no such kind."""
     found = SUBMITS.get(kind)
