@@ -9,7 +9,7 @@ from dragoman.artifacts import InputInfo, Manifest
 from dragoman.errors import FailedPrecondition, InvalidSpec
 from dragoman.explanation.v1 import explanation_pb2
 from dragoman.folder import FolderArtifacts
-from dragoman.rpc.convert import spec_message
+from dragoman.rpc.convert import spec_dict, spec_message
 from explainer.core.explainers import EXPLAINERS
 from explainer.explanations_kind import ExplanationsKind
 from explainer.options import FORMS
@@ -70,6 +70,19 @@ def test_leaving_a_default_out_and_giving_it_are_one_job() -> None:
     written = spec_of("ensemble").model_dump(mode="json")
     assert ExplanationsSpec(**written) == spec_of("ensemble")
     assert spec_of("oracle").selection.latents == (3,)
+
+
+@pytest.mark.parametrize("name", sorted(FORMS))
+def test_a_spec_that_is_written_out_comes_back_over_the_wire(name: str) -> None:
+    fields: dict[str, Any] = {}
+    if FORMS[name].llm is not None:
+        fields = {"token_budget": 9, "dry_run": True, "price": {"prompt": 0.0, "completion": 2.5}}
+    if "show_strengths" in FORMS[name].defaults and name != "default":
+        fields["show_strengths"] = False
+    spec = spec_of(name, **fields)
+    sent = spec_message(spec.model_dump(mode="json"), explanation_pb2.ExplanationsSpec)
+    received = explanation_pb2.ExplanationsSpec.FromString(sent.SerializeToString())
+    assert ExplanationsSpec(**spec_dict(received)) == spec  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("name", ["acts_top5", "other_latent", "generic", "random", "oracle"])
