@@ -9,11 +9,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64
 
+from latent_cache.cutting import cut, cut_rows
 from latent_cache.scaled import ActivationDtype, activation_bytes, decode_activations, encode_activations
 from latent_cache.varint import decode_varints, encode_varints, varint_ends
 
@@ -120,14 +120,17 @@ def _blocks(
     `firsts`: the first entry of each block; `maxima`: for each entry that of its latent.
     """
     varints = encode_varints(gaps)
-    gap_data = varints.tobytes()
-    activation_data = encode_activations(activations, maxima, dtype)
-    ends = np.concatenate([[0], varint_ends(varints) + 1])
     cuts = np.append(firsts, len(gaps))
-    gap_cuts, activation_cuts = ends[cuts].tolist(), (cuts * activation_bytes(dtype)).tolist()
-    for (low, high), (first, end) in zip(pairwise(gap_cuts), pairwise(activation_cuts), strict=True):
-        data = gap_data[low:high] + activation_data[first:end]
-        yield _HEADER.pack(high - low, _checksum(high - low, data)) + data
+    gap_cuts = np.concatenate([[0], varint_ends(varints) + 1])[cuts]
+    pieces = zip(
+        cut_rows(np.diff(gap_cuts).astype("<u4")),
+        cut(varints.tobytes(), gap_cuts),
+        cut(encode_activations(activations, maxima, dtype), cuts * activation_bytes(dtype)),
+        strict=True,
+    )
+    for size, gap_data, activation_data in pieces:
+        checksum = zlib.crc32(activation_data, zlib.crc32(gap_data, zlib.crc32(size)))
+        yield b"".join((size, checksum.to_bytes(4, "little"), gap_data, activation_data))
 
 
 def decode_entries(

@@ -4,11 +4,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 
+from latent_cache.cutting import cut
 from latent_cache.scaled import ActivationDtype, activation_bytes, encode_activations
 from latent_cache.varint import encode_varints, varint_ends
 
@@ -58,55 +58,50 @@ class ExampleRecords:
 
 def encode_records(records: ExampleRecords, dtype: ActivationDtype) -> Iterator[bytes]:
     """Yields the bytes of each latent's record. Raises ValueError for activations outside (0, maximum]."""
-    windows, bounds = records.first_windows, records.activation_bounds
+    bounds = records.activation_bounds
     varints, varint_bounds = _varints(records, bounds)
-    tokens = _Tokens(records)
-    marks = _marks(records).tobytes()
+    wide = _wide(records)
+    flags = WIDE_TOKENS * wide | WIDE_ACTIVATIONS * (dtype == "float32")
     activations = encode_activations(records.activations, records.maxima.repeat(np.diff(bounds)), dtype)
-    flags = WIDE_TOKENS * tokens.wide | WIDE_ACTIVATIONS * (dtype == "float32")
-    varint_spans = list(pairwise(varint_bounds.tolist()))
-    window_spans = list(pairwise(windows.tolist()))
-    activation_spans = list(pairwise((bounds * activation_bytes(dtype)).tolist()))
-    headers = zip(
-        flags.tolist(),
-        records.latents.tolist(),
-        records.window_counts.tolist(),
-        np.diff(bounds).tolist(),
-        np.diff(varint_bounds).tolist(),
-        records.maxima.tolist(),
+    pieces = zip(
+        _headers(records, flags, np.diff(bounds), np.diff(varint_bounds)),
+        cut(varints, varint_bounds),
+        cut(_marks(records).tobytes(), records.first_windows),
+        _tokens(records, wide),
+        cut(activations, bounds * activation_bytes(dtype)),
         strict=True,
     )
-    length = records.tokens.shape[1]
-    for j, (flag, latent, window_count, count, varint_bytes, maximum) in enumerate(headers):
-        data = b"".join(
-            (
-                HEADER.pack(RECORD_VERSION, flag, latent, length, window_count, count, varint_bytes, maximum),
-                varints[slice(*varint_spans[j])],
-                marks[slice(*window_spans[j])],
-                tokens.of(j, *window_spans[j]),
-                activations[slice(*activation_spans[j])],
-            )
-        )
+    for several in pieces:
+        data = b"".join(several)
         yield data + CHECKSUM.pack(zlib.crc32(data))
 
 
-class _Tokens:
-    """The token ids of each record in 2 bytes each, or 4 where one of the record needs them."""
+def _headers(
+    records: ExampleRecords,
+    flags: Int64[np.ndarray, " latents"],
+    activation_counts: Int64[np.ndarray, " latents"],
+    varint_bytes: Int64[np.ndarray, " latents"],
+) -> list[bytes]:
+    length, counts = records.tokens.shape[1], records.window_counts
+    columns = (flags, records.latents, counts, activation_counts, varint_bytes, records.maxima)
+    values = zip(*(column.tolist() for column in columns), strict=True)
+    return [HEADER.pack(RECORD_VERSION, f, latent, length, w, n, size, top) for f, latent, w, n, size, top in values]
 
-    def __init__(self, records: ExampleRecords) -> None:
-        owners = np.repeat(np.arange(len(records.latents)), records.window_counts)
-        large = (records.tokens >= 1 << 16).any(1)
-        self.wide: Bool[np.ndarray, " latents"] = np.bincount(owners[large], minlength=len(records.latents)) > 0
-        self._ids = records.tokens
-        self._narrow = records.tokens.astype("<u2").tobytes()
-        self._row_bytes = 2 * records.tokens.shape[1]
-        self._any_wide = bool(self.wide.any())
 
-    def of(self, latent: int, first: int, end: int) -> bytes:
-        """Returns the bytes of a latent's windows, `first` to before `end`."""
-        if self._any_wide and self.wide[latent]:
-            return self._ids[first:end].astype("<u4").tobytes()
-        return self._narrow[first * self._row_bytes : end * self._row_bytes]
+def _wide(records: ExampleRecords) -> Bool[np.ndarray, " latents"]:
+    """Whether a token id of a record needs more than 2 bytes."""
+    owners = np.repeat(np.arange(len(records.latents)), records.window_counts)
+    large = (records.tokens >= 1 << 16).any(1)
+    return np.bincount(owners[large], minlength=len(records.latents)) > 0
+
+
+def _tokens(records: ExampleRecords, wide: Bool[np.ndarray, " latents"]) -> list[bytes]:
+    """Returns the token ids of each record in 2 bytes each, or 4 where one of the record needs them."""
+    windows, length = records.first_windows, records.tokens.shape[1]
+    pieces = cut(records.tokens.astype("<u2").tobytes(), windows * length * 2)
+    for latent in np.flatnonzero(wide):
+        pieces[latent] = records.tokens[windows[latent] : windows[latent + 1]].astype("<u4").tobytes()
+    return pieces
 
 
 def _marks(records: ExampleRecords) -> UInt8[np.ndarray, " windows"]:
