@@ -132,6 +132,16 @@ def test_show_prints_the_failure_and_what_to_do(shell: Shell) -> None:
     assert '"source": "/texts"' in shell("show", text)
 
 
+def test_show_prints_the_statistics_of_what_succeeded(shell: Shell) -> None:
+    card = shell.services.store.put("scorecard", b"abc").id
+    shell.services.run(shell.services.desk.submit("scorecard", {"n": 3}))
+    assert "statistics" not in shell("show", card)
+    shell.tell(card, EventType.COMMITTED, JobState.SUCCEEDED)
+    assert '"byte_count": 3' in shell("show", card)
+    shell.services.store.artifacts.clear()
+    assert "statistics" not in shell("show", card)
+
+
 def test_watch_prints_a_line_for_each_change_and_fails_when_a_job_did(shell: Shell) -> None:
     text, acts = shell.submit()
     shell.tell(text, EventType.STARTED, JobState.RUNNING)

@@ -129,7 +129,7 @@ class MemoryStore:
     ) -> MemoryArtifact:
         part = PartInfo(name, f"k/{kind}", len(data), hashlib.sha256(data).hexdigest())
         spec = {"n": len(data), **(inputs or {})}
-        manifest = Manifest(artifact_id(kind, 1, spec), kind, 1, spec, inputs or {}, [part], {})
+        manifest = Manifest(artifact_id(kind, 1, spec), kind, 1, spec, inputs or {}, [part], {"byte_count": len(data)})
         self.artifacts[manifest.id] = MemoryArtifact(manifest, data)
         return self.artifacts[manifest.id]
 

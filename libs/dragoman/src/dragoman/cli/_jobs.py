@@ -15,7 +15,7 @@ from dragoman.cli import _words
 from dragoman.cli._board import Board, follow, table
 from dragoman.cli._ids import resolve, resolve_all
 from dragoman.client import Client
-from dragoman.errors import FailureClass, InvalidSpec
+from dragoman.errors import FailureClass, InvalidSpec, NotFound
 from dragoman.jobs import JobRecord, JobState
 from dragoman.nearest import suggestion
 from dragoman.pipeline import Pipeline
@@ -186,8 +186,21 @@ def show(client: Client, options: argparse.Namespace, console: Console) -> int:
         if value:
             console.print(f"{name:>14}  {value}", highlight=False, markup=False)
     console.print_json(data=dict(job.spec))
+    _print_statistics(client, job, console)
     _print_failure(job, console)
     return 0
+
+
+def _print_statistics(client: Client, job: JobRecord, console: Console) -> None:
+    """Prints what the manifest says in numbers, where there is one: of a dry run, what it would cost."""
+    if job.state is not JobState.SUCCEEDED:
+        return
+    try:
+        statistics = client.manifest(job.id).statistics
+    except NotFound:  # removed since
+        return
+    console.print("statistics", highlight=False)
+    console.print_json(data=dict(statistics))
 
 
 def _print_failure(job: JobRecord, console: Console) -> None:

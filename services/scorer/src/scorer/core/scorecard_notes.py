@@ -5,7 +5,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _ON_PURPOSE = frozenset(
-    {"model", "scorer", "latents_id", "explanations_id", "coder_id", "weights", "weights_seed", "fingerprint"}
+    {
+        "model",
+        "scorer",
+        "latents_id",
+        "explanations_id",
+        "effects_id",
+        "coder_id",
+        "weights",
+        "weights_seed",
+        "fingerprint",
+    }
 )
 _LONGEST = 120
 
