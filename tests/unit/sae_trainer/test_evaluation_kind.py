@@ -117,7 +117,7 @@ def test_figures_are_their_definitions(tmp_path: Path, monkeypatch: pytest.Monke
     mean = acts.double().flatten()[indices.flatten() == 5].sum() / firing[5]
     assert table["mean_activation"][5] == pytest.approx(mean.item())
     assert [value is None for value in table["log10_density"]] == (firing == 0).tolist()
-    assert {p.name for p in result.manifest.parts} == {"latents.parquet", "evaluation.json"}
+    assert {p.name for p in result.manifest.parts} == {"latents.parquet", "evaluation.json", "evaluation.html"}
 
 
 def test_shrinkage_is_seen_where_the_mean_does_not_hide_it(tmp_path: Path) -> None:

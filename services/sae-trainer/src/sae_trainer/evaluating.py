@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sae_trainer.coder_artifact import load_coder
 from sae_trainer.config import Config
+from sae_trainer.core.chart import bar_chart, page
 from sae_trainer.core.density import density_histogram
 from sae_trainer.core.gaussian_rows import Accumulator, Moments, gaussian_batches, merged, stacked, unstacked
 from sae_trainer.core.held_out import Sums, added, batch_sums
@@ -109,6 +110,8 @@ def summarise(context: Context) -> Iterator[Progress | Part]:
     path = context.scratch / "latents.parquet"
     _write_latents(path, sums)
     yield Part(path.name, path, row_count=len(sums.firing_count))
+    density = bar_chart("latents by density", "log10 of firings over tokens", histogram.log10_edges, histogram.counts)
+    yield Part("evaluation.html", data=page("Densities", [density]))
     document = json.dumps(statistics, indent=2, sort_keys=True, allow_nan=False).encode()
     yield Part("evaluation.json", data=document, metadata=statistics)
 
