@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sparse_coders.errors import InvalidOption
 from sparse_coders.initial import normalise_decoder
 from sparse_coders.objectives import Backward, objective_of
 from sparse_coders.optimisers import Optimiser
@@ -17,10 +16,11 @@ from sparse_coders.saved_tensor import saved_tensor
 from sparse_coders.sparse_coder import SparseCoder
 from sparse_coders.sparsity_control import SparsityControl
 
-_THRESHOLD_STEPS = 100
+_THRESHOLD_STEPS = 20
 """Steps over which BatchTopK's threshold is averaged."""
 _THRESHOLD_RATE = 10.0
-"""JumpReLU: how much faster thresholds may move than the learning rate says, in mean thresholds at the start."""
+"""JumpReLU: how many learning rates thresholds move in a step, in standard deviations of the first pre-activations."""
+_SCALE_TOKENS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,7 @@ class CoderTrainer:
         self._idle_tokens = torch.zeros(coder.d_sae, dtype=torch.int64, device=coder.device)
         self._token_count = torch.zeros((), dtype=torch.int64)
         self._step_count = torch.zeros((), dtype=torch.int64)
-        self._threshold_scale = torch.zeros((), dtype=torch.float64)
-        if coder.architecture == "jumprelu":
-            self._threshold_scale.fill_(coder.get_parameter("threshold").detach().double().mean().item())
+        self._pre_scale = torch.zeros((), dtype=torch.float64)
         self._ema: dict[str, Tensor] = {}
         if options.ema_decay is not None:
             self._ema = {name: value.detach().clone() for name, value in self._objective.trained.items()}
@@ -76,7 +74,7 @@ class CoderTrainer:
         is_dead = self._idle_tokens >= self.options.dead_tokens
         dead = is_dead.nonzero().flatten()
         centred = self._objective.centred(x)
-        result = self._objective.backward(x, y, dead, self._sparsity.coefficient, self._bandwidth())
+        result = self._objective.backward(x, y, dead, self._sparsity.coefficient, self._bandwidth(centred))
         self._update(result.gradients, learning_rate)
         self._idle_tokens.add_(len(x)).masked_fill_(result.fired, 0)
         self._resample(centred, result, dead)
@@ -85,7 +83,7 @@ class CoderTrainer:
         self._average(result)
         scalars = torch.stack([*result.losses, is_dead.float().mean()]).cpu()  # one wait for a GPU, not four
         report = StepReport(*(float(scalar) for scalar in scalars))
-        self._sparsity.update(report.l0)
+        self._sparsity.update(report.l0, learning_rate)
         return report
 
     def state(self) -> dict[str, Tensor]:
@@ -119,14 +117,14 @@ class CoderTrainer:
 
     def _counters(self) -> dict[str, Tensor]:
         found = {"idle_tokens": self._idle_tokens, "token_count": self._token_count, "step_count": self._step_count}
-        return found | ({"threshold_scale": self._threshold_scale} if self.coder.architecture == "jumprelu" else {})
+        return found | ({"pre_scale": self._pre_scale} if self.coder.architecture == "jumprelu" else {})
 
-    def _bandwidth(self) -> float:
-        """Returns the width of JumpReLU's kernel."""
-        scale = self._threshold_scale.item()
-        if self.coder.architecture == "jumprelu" and scale <= 0:
-            raise InvalidOption("the thresholds start at 0 and say no scale; make the coder with initial_coder_of")
-        return self.options.jumprelu_bandwidth * scale
+    def _bandwidth(self, centred: Float[Tensor, "n d_model"]) -> float:
+        """Returns the width of JumpReLU's kernel, in the unit that the first batch says."""
+        if self.coder.architecture == "jumprelu" and self._step_count == 0:
+            pre = torch.addmm(self.coder.get_parameter("b_enc"), centred[:_SCALE_TOKENS], self.coder.W_enc.T)
+            self._pre_scale.fill_(pre.std())
+        return self.options.jumprelu_bandwidth * self._pre_scale.item()
 
     def _update(self, gradients: dict[str, Tensor], learning_rate: float) -> None:
         unit = self.options.unit_decoder(self.coder)
@@ -135,7 +133,7 @@ class CoderTrainer:
             gradient.addcmul_(W_dec, (gradient * W_dec).sum(1, keepdim=True), value=-1)
         if self.options.max_grad_norm is not None:
             _clip(gradients, self.options.max_grad_norm)
-        self._optimiser.step(gradients, learning_rate, {"threshold": _THRESHOLD_RATE * self._threshold_scale.item()})
+        self._optimiser.step(gradients, learning_rate, {"threshold": _THRESHOLD_RATE * self._pre_scale.item()})
         if unit:
             normalise_decoder(self.coder)
         if self.coder.architecture == "jumprelu":
@@ -144,11 +142,11 @@ class CoderTrainer:
     def _resample(self, centred: Float[Tensor, "n d_model"], result: Backward, dead: Int64[Tensor, " n_dead"]) -> None:
         """Starts dead latents anew when a multiple of resample_tokens is passed."""
         every, seen, n = self.options.resample_tokens, int(self._token_count), len(centred)
-        if every is None or seen // every == (seen + n) // every or not len(dead) or not self._objective.trained:
+        if every is None or seen // every == (seen + n) // every or not len(dead):
             return
         generator = torch.Generator().manual_seed(self.options.seed + seen)
         resample(self.coder, centred, result.residual, dead, generator)
-        for name in self._objective.trained:
+        for name in {"W_enc", "W_dec", *self.coder.own_shapes()} & set(self._objective.trained):
             self._optimiser.forget(name, dead)
         self._idle_tokens[dead] = 0
 

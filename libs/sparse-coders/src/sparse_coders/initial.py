@@ -17,7 +17,7 @@ from sparse_coders.topk_coder import TopKCoder
 _MEDIAN_STEPS = 100
 _MEDIAN_TOLERANCE = 1e-6
 _CALIBRATION_TOKENS = 512
-_FIRST_L0_SHARE = 1 / 8
+_FIRST_L0_SHARE = 1 / 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Initialisation:
     b_dec: Literal["mean", "geometric_median", "zero"] = "mean"
     """Of what the coder shall give. The geometric median is not drawn away by a few tokens of great norm."""
     l0: float | None = None
-    """JumpReLU: mean number of latents that fire for a token at the start; None: an eighth of them."""
+    """JumpReLU: mean number of latents that fire for a token at the start: the target; None: a 32nd of them."""
 
 
 def initial_coder(d_model: int, d_sae: int, k: int, sample: Float[Tensor, "n d_model"], seed: int) -> TopKCoder:

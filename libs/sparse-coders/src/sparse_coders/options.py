@@ -14,6 +14,7 @@ Autocast = Literal["none", "bfloat16"]
 
 _SELECTING = ("batch_topk", "matryoshka_batch_topk")
 _PENALISED = ("relu", "jumprelu", "gated")
+_RESAMPLED = ("relu", "gated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +34,17 @@ class TrainerOptions:
     dead_tokens: int = 10_000_000
     """A latent is dead when it did not fire in this many tokens."""
     resample_tokens: int | None = None
-    """Every so many tokens, dead latents start anew from what is reconstructed worst (Bricken et al. 2023)."""
+    """ReLU and Gated: every so many tokens, dead latents start anew from what is reconstructed worst (Bricken et al.
+    2023)."""
     l1_coefficient: float = 0.1
     """ReLU and Gated: weight of the L1 penalty; with a target L0, where it starts."""
     l0_coefficient: float = 1e-3
     """JumpReLU: weight of the mean L0; with a target L0, where it starts."""
     target_l0: float | None = None
     """ReLU, Gated and JumpReLU: the weight is adapted until this many latents fire for a token; None: it is fixed."""
-    jumprelu_bandwidth: float = 0.1
-    """JumpReLU: width of the kernel through which thresholds are learnt, in mean thresholds at the start."""
+    jumprelu_bandwidth: float = 0.2
+    """JumpReLU: width of the kernel through which thresholds are learnt, in standard deviations of the
+    pre-activations of the first batch."""
     optimiser: Optimiser = "adam"
     beta1: float | None = None
     """Momentum; None: 0.9, and 0.95 of signum and Muon."""
@@ -85,6 +88,13 @@ class TrainerOptions:
             raise InvalidOption(f"target_l0 is of {', '.join(_PENALISED)}; of {coder.architecture}, k says how many")
         if self.target_l0 is not None and self.target_l0 >= coder.d_sae:
             raise InvalidOption(f"target_l0 is {self.target_l0} but there are only {coder.d_sae} latents")
+        if self.resample_tokens is not None and coder.architecture not in _RESAMPLED:
+            raise InvalidOption(
+                f"resample_tokens is of {' and '.join(_RESAMPLED)}; of {coder.architecture}, auxk_alpha revives "
+                "what is dead"
+            )
+        if self.resample_tokens is not None and self.frozen != "none":
+            raise InvalidOption(f"frozen is {self.frozen}: resampling would change what is frozen; leave one out")
         if self.decoder_norm == "unit" and coder.transcoder:
             raise InvalidOption("a transcoder's W_dec starts at 0 and cannot have rows of unit norm; use free")
 

@@ -21,7 +21,7 @@ def resample(
     """Points dead latents at tokens drawn with the square of their loss as weight, in place.
 
     The decoder row is the token's residual at unit norm; the encoder row what the encoder reads of the token, at a
-    fifth of the mean norm of the living; biases are 0, thresholds the mean of the living.
+    fifth of the mean norm of the living; all else is 0.
     """
     living = torch.ones(coder.d_sae, dtype=torch.bool, device=coder.device)
     living[dead] = False
@@ -30,8 +30,5 @@ def resample(
     norm = coder.W_enc[living].norm(dim=1).mean() if bool(living.any()) else coder.W_enc.norm(dim=1).mean()
     coder.W_dec[dead] = torch.nn.functional.normalize(residual[chosen], dim=1)
     coder.W_enc[dead] = torch.nn.functional.normalize(centred[chosen], dim=1) * norm * _ENCODER_NORM
-    for name, shape in coder.own_shapes().items():
-        if not shape:
-            continue
-        value = coder.get_parameter(name)
-        value[dead] = value[living].mean() if name == "threshold" and bool(living.any()) else 0.0
+    for name in coder.own_shapes():
+        coder.get_parameter(name)[dead] = 0.0

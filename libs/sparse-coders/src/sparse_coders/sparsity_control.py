@@ -10,8 +10,8 @@ from sparse_coders.options import TrainerOptions
 from sparse_coders.saved_tensor import saved_tensor
 from sparse_coders.sparse_coder import SparseCoder
 
-_RATE = 0.03
-"""Largest relative change of the weight in a step: twentyfold in a hundred steps."""
+_RATE = 5.0
+"""Largest relative change of the weight in a step, in learning rates: at a lower one, latents answer more slowly."""
 _SMOOTHING = 0.9
 
 
@@ -34,14 +34,14 @@ class SparsityControl:
         """The weight for the next step."""
         return self._fixed if self._target is None else math.exp(self._log.item())
 
-    def update(self, l0: float) -> None:
-        """Takes note of how many latents fired for a token of a batch."""
+    def update(self, l0: float, learning_rate: float) -> None:
+        """Takes note of how many latents fired for a token of a batch, and of the step's learning rate."""
         if self._target is None:
             return
         smooth = l0 if self._l0.item() == 0 else _SMOOTHING * self._l0.item() + (1 - _SMOOTHING) * l0
         self._l0.fill_(smooth)
         excess = math.log(max(smooth, 1e-3) / self._target)
-        self._log += _RATE * min(1.0, max(-1.0, excess))
+        self._log += _RATE * learning_rate * min(1.0, max(-1.0, excess))
 
     def state(self) -> dict[str, Tensor]:
         """Returns what the next weight depends on."""

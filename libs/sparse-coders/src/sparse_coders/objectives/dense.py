@@ -67,7 +67,7 @@ class DenseObjective(Objective):
         n, variance = len(x), total_variance(y)
         scales = Scales((variance / n).sqrt(), bandwidth)
         sums = {name: torch.zeros_like(value) for name, value in self.trained.items()}
-        loss, l0 = torch.zeros_like(variance), torch.zeros_like(variance)
+        loss, active_count = torch.zeros_like(variance), torch.zeros((), dtype=torch.int64, device=x.device)
         fired = torch.zeros(self.coder.d_sae, dtype=torch.bool, device=x.device)
         residual = torch.empty_like(y)
         height = max(tile_height(self.coder.d_sae, x.device), _LEAST_HEIGHT)
@@ -79,7 +79,8 @@ class DenseObjective(Objective):
                 _add(sums, self.gradients(part))
             residual[rows] = terms.residual.detach()
             active = terms.acts.detach() > 0
-            loss, l0, fired = loss + part.detach(), l0 + active.sum() / n, fired | active.any(0)
+            loss, active_count, fired = loss + part.detach(), active_count + active.sum(), fired | active.any(0)
+        l0 = active_count.to(y.dtype) / n
         with torch.enable_grad():
             auxiliary = self.auxiliary(x, residual, dead, variance) if len(dead) else None
             if auxiliary is not None:
