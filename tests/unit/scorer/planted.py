@@ -20,7 +20,7 @@ from dragoman.ids import derived_seed
 from dragoman.manifests import MANIFEST_NAME, manifest_to_json
 from scorer.core.judgement import Verdict
 from scorer.core.nearness import nearness
-from scorer.core.requests import Choice, Nearness
+from scorer.core.requests import Contrast, Nearness, Request, Simulation
 from scorer.llm_judge import likeliest
 from scorer.spec import EmbedderRef, LlmRef
 
@@ -190,6 +190,10 @@ class Asked:
         return derived_seed(seed, self.prompt) / 2**63
 
 
+def _described(prompt: str) -> str:
+    return prompt.rsplit("Description: ", 1)[1].split("\n", 1)[0]
+
+
 def _befores(text: str) -> Iterator[str]:
     for at in range(len(text)):
         if text.startswith("<<", at):
@@ -207,14 +211,25 @@ class RuleJudge:
     rule: Rule
     logprobs: bool = True
     prompts: list[str] = field(default_factory=list)
+    strengths: Callable[[str, Sequence[str]], Sequence[float]] = lambda description, tokens: [0.0] * len(tokens)
+    """What is simulated, of a description and tokens."""
+    gain: Callable[[str, str], float] = lambda description, text: 0.0
+    """How much likelier a text is, of a description and a text."""
 
     def resolve(self, llm: LlmRef, needs: frozenset[str]) -> LlmRef:
         return llm.model_copy(update={"model": llm.model or "rule", "max_tokens": 1})
 
-    def verdicts(self, requests: Sequence[Choice], llm: LlmRef) -> Iterator[tuple[int, Verdict]]:
+    def verdicts(self, requests: Sequence[Request], llm: LlmRef) -> Iterator[tuple[int, Verdict]]:
         self.prompts += [request.prompt for request in requests]
         for index in reversed(range(len(requests))):  # answers come in any order
-            yield index, self._verdict(requests[index].prompt)
+            yield index, self._answer(requests[index])
+
+    def _answer(self, request: Request) -> Verdict:
+        if isinstance(request, Simulation):
+            return Verdict("answered", predicted=self.strengths(_described(request.prompt), request.tokens))
+        if isinstance(request, Contrast):
+            return Verdict("answered", value=self.gain(_described(request.prompt), request.text))
+        return self._verdict(request.prompt)
 
     def _verdict(self, prompt: str) -> Verdict:
         said = self.rule(Asked.of(prompt))

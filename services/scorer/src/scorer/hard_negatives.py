@@ -28,13 +28,16 @@ def neighbour_windows(cache: LatentCache, latent: int, count: int) -> list[Windo
     rows = sorted(cache.neighbours([latent]), key=lambda row: row["rank"])[:NEIGHBOURS]
     records = [cache.examples_of([int(row["neighbour"])])[int(row["neighbour"])] for row in rows]
     windows = [[record.window(int(i)) for i in strongest_of(record, "test")] for record in records]
+    turns = range(max(map(len, windows), default=0))
+    ordered = [own[place] for place in turns for own in windows if place < len(own)]
+    found = {(window.row, window.start): _silenced(window) for window in reversed(silent_of(cache, latent, ordered))}
+    return list(reversed(found.values()))[:count]
+
+
+def silent_of(cache: LatentCache, latent: int, windows: Sequence[Window]) -> list[Window]:
+    """Returns those of other latents' windows in which a latent is exactly silent."""
     fires = _firing_places(cache, latent)
-    found: dict[tuple[int, int], Window] = {}
-    for place in range(max(map(len, windows), default=0)):
-        for window in (own[place] for own in windows if place < len(own)):
-            if not _within(fires, window, cache.index.ctx_len):
-                found.setdefault((window.row, window.start), _silenced(window))
-    return list(found.values())[:count]
+    return [window for window in windows if not _within(fires, window, cache.index.ctx_len)]
 
 
 def near_windows(

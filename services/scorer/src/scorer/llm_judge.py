@@ -24,9 +24,11 @@ from dragoman.llm import (
 from dragoman.llm.reply import read_answer
 
 from scorer.core.judgement import ANSWERED, Verdict
-from scorer.core.requests import Choice, Request
+from scorer.core.requests import Choice, Contrast, Request, Simulation
 from scorer.core.scorers.method import LOGPROBS, PROMPT_LOGPROBS
+from scorer.echoing import contrasts, simulations
 from scorer.spec import LlmRef
+from scorer.stepping import stepped
 
 _CANDIDATES = 20
 
@@ -58,15 +60,29 @@ class LlmJudge:
         A question that times out while others are answered is a failure of its own. Where none is answered the engine
         is at fault: LLMTimeout is raised, and the task is tried again later.
         """
-        choices = cast("Sequence[Choice]", requests)
         with self._endpoint.client(llm.model, self._cache) as client:
-            try:
-                yield from _asked(client, choices, llm, _CANDIDATES)
-                return
-            except UserTaskError as error:
-                if error.reason != "LLM_REJECTED" or self._can(llm.model, LOGPROBS):
-                    raise
-            yield from _asked(client, choices, llm, 0)
+            if requests and isinstance(requests[0], Contrast):
+                yield from contrasts(client, cast("Sequence[Contrast]", requests))
+            elif requests and isinstance(requests[0], Simulation):
+                yield from self._simulated(client, cast("Sequence[Simulation]", requests), llm)
+            else:
+                yield from self._chosen(client, cast("Sequence[Choice]", requests), llm)
+
+    def _simulated(
+        self, client: LLMClient, requests: Sequence[Simulation], llm: LlmRef
+    ) -> Iterator[tuple[int, Verdict]]:
+        if requests[0].fed_back or not self._can(llm.model, PROMPT_LOGPROBS):
+            return stepped(client, requests)
+        return simulations(client, requests)
+
+    def _chosen(self, client: LLMClient, requests: Sequence[Choice], llm: LlmRef) -> Iterator[tuple[int, Verdict]]:
+        try:
+            yield from _asked(client, requests, llm, _CANDIDATES)
+            return
+        except UserTaskError as error:
+            if error.reason != "LLM_REJECTED" or self._can(llm.model, LOGPROBS):
+                raise
+        yield from _asked(client, requests, llm, 0)
 
     def _can(self, model: str, need: str) -> bool:
         if model not in self._probed:

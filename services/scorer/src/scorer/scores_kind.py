@@ -16,6 +16,7 @@ from scorer.core.explained import Explained
 from scorer.core.judgement import EXAMPLES_SCHEMA, TIMEOUT, Question, Verdict, example_row
 from scorer.core.questions import label_free_questions, questions
 from scorer.core.requests import Request
+from scorer.core.rivals import rivals_of
 from scorer.core.scorers import METHODS, Counts
 from scorer.core.scorers.method import EMBEDDINGS
 from scorer.embedder import Embedder
@@ -153,19 +154,20 @@ class ScoresKind:
             latents, tokens, spec.seed, wanted, lambda texts: self._embeds().vectors(texts, spec.embedder)
         )
         for latent in wanted:
-            drawn, counts = windows.draw(latent, method, _asked(spec), spec.null_count)
+            rivals = rivals_of(latent, explained.explanations, method.rivals, spec.seed) if method.rivals else ()
+            drawn, counts = windows.draw(latent, method, _asked(spec), spec.null_count, rivals)
             examples = method.examples(drawn, counts, spec.seed)
             if method.label_free:
                 nulls = method.null_examples(drawn, counts, spec.seed, spec.null_count)
                 check_disjoint(latent, [*examples, *nulls], explained.seen_by(latent, None))
                 yield latent, label_free_questions(method, numbered(examples), numbered(nulls), windows.pieces)
                 continue
-            partner = explained.partners.get(latent) if spec.null_count else None
-            check_disjoint(latent, examples, explained.seen_by(latent, partner))
+            partners = explained.partners if spec.null_count else {}
+            check_disjoint(latent, examples, explained.seen_by(latent, partners.get(latent)))
             ordered = placed(examples, spec.seed)
             yield (
                 latent,
-                questions(method, ordered, windows.pieces, explained.explanations, partner, spec.null_count),
+                questions(method, ordered, windows.pieces, explained.explanations, partners, spec.null_count),
             )
 
     def combine(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:

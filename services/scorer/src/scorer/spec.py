@@ -12,6 +12,10 @@ Scorer = Literal[
     "decile_intruder",
     "embedding",
     "example_embedding",
+    "simulation",
+    "simulation_token_by_token",
+    "surprisal",
+    "discrimination",
 ]
 
 

@@ -11,6 +11,7 @@ from scorer.core.by_type import TYPES_SCHEMA, type_rows, type_statistics
 from scorer.core.explained import Explained
 from scorer.core.latent_filters import LatentFilters
 from scorer.core.latent_score import LATENTS_SCHEMA, Scoring, latent_score
+from scorer.core.rivals import label_statistics
 from scorer.core.scorers import METHODS
 from scorer.spec import ScoresSpec
 from scorer.tables import EXAMPLES, LATENTS, TYPES, ExamplesWriter, by_latent, table_bytes
@@ -40,6 +41,8 @@ def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator
     _check_answers(spec, tally, explained)
     ordered = [scores.get(latent) or latent_score(row, (), how) for latent, row in of_latent.items()]
     summed = statistics(ordered, tally, how, spec.null_count, method.label_free)
+    if explained.explanations:
+        summed["labels"] = label_statistics(explained.explanations)
     if types:
         summed["by_type"] = type_statistics(types, how)
         yield Part(TYPES, data=table_bytes(types, TYPES_SCHEMA), row_count=len(types))

@@ -10,7 +10,7 @@ from latent_cache.source import sampled_of
 
 from scorer.core.examples import NEAR, NEIGHBOUR, RANDOM
 from scorer.core.scorers import Counts, Drawn, Method
-from scorer.hard_negatives import Vectors, near_windows, neighbour_windows, without
+from scorer.hard_negatives import Vectors, near_windows, neighbour_windows, silent_of, without
 
 
 class HeldOutWindows:
@@ -23,7 +23,9 @@ class HeldOutWindows:
         self._records = self._source.cache.examples_of(wanted)
         self._pieces: dict[tuple[int, int], Sequence[str]] = {}
 
-    def draw(self, latent: int, method: Method, asked: Counts, null_count: int) -> tuple[Drawn, Counts]:
+    def draw(
+        self, latent: int, method: Method, asked: Counts, null_count: int, rivals: Sequence[int] = ()
+    ) -> tuple[Drawn, Counts]:
         """Returns a latent's windows, and the counts that they allow.
 
         Activating windows are spread over the deciles of the strongest activation in each, strongest decile first;
@@ -38,7 +40,17 @@ class HeldOutWindows:
         silent = self._source.silent(latent, method.silent_needed(counts, null_count), "test", self._seed)
         self._pieces.clear()
         negatives = {RANDOM: silent, **self._hard(latent, windows, silent, counts)}
-        return Drawn(latent, windows, record.deciles[chosen], {t: own for t, own in negatives.items() if own}), counts
+        found = {type_: own for type_, own in negatives.items() if own}
+        beside = {rival: self._rival(latent, rival, counts.inactive) for rival in rivals}
+        return Drawn(latent, windows, record.deciles[chosen], found, beside), counts
+
+    def _rival(self, latent: int, rival: int, count: int) -> list[Window]:
+        cache = self._source.cache
+        record = cache.examples_of([rival])[rival]
+        kept = sampled_of(record, "test")
+        order = balanced_order(record.deciles[kept], derived_seed(self._seed, cache.id, rival, "rival", latent))
+        windows = [record.window(int(i)) for i in kept[order]]
+        return silent_of(cache, latent, windows)[:count]
 
     def _hard(
         self, latent: int, active: Sequence[Window], silent: Sequence[Window], counts: Counts

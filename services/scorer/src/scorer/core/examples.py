@@ -57,6 +57,10 @@ class Example:
     """Number of the answer that means yes; of the right one, where one of several is to be picked."""
     series: int = 0
     """Tells examples with the same window apart."""
+    rival: int | None = None
+    """Another latent, whose explanation is shown too."""
+    beside: str = ""
+    """That explanation."""
 
     @property
     def id(self) -> str:

@@ -1,11 +1,13 @@
 """The questions about one latent, in the order in which they are asked."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from latent_cache import Window
 
 from scorer.core.examples import PlacedExample, null_subset
 from scorer.core.judgement import SCORE, SHUFFLED, Question
+from scorer.core.null import strangers
 from scorer.core.scorers import Method
 
 Pieces = Callable[[Window], Sequence[str]]
@@ -17,22 +19,27 @@ def questions(
     examples: Sequence[PlacedExample],
     pieces: Pieces,
     explanations: Mapping[int, str],
-    partner: int | None,
+    partners: Mapping[int, int],
     null_count: int,
 ) -> list[Question]:
     """Returns all of a latent's questions: its examples with its own explanation, then some with its partner's.
+
+    partners: latent to the latent whose explanation is shown in its stead; none, no shuffled arm.
 
     Questions with one explanation follow each other, so that an engine's prefix cache holds all but the window. The
     windows, marks and order of the shuffled arm are those of the scored one; only the explanation differs.
     """
 
-    def ask(placed: PlacedExample, arm: str, source: int) -> Question:
-        request = method.request(placed.example, explanations[source], pieces)
-        return Question(placed, arm, source, pieces(placed.example.window), request)
+    def ask(placed: PlacedExample, arm: str, source: int, beside: int | None) -> Question:
+        example = placed.example if beside is None else replace(placed.example, beside=explanations[beside])
+        request = method.request(example, explanations[source], pieces)
+        return Question(placed, arm, source, pieces(example.window), request)
 
-    asked = [ask(placed, SCORE, placed.example.latent) for placed in examples]
-    if partner is not None:
-        asked += [ask(placed, SHUFFLED, partner) for placed in null_subset(examples, null_count)]
+    asked = [ask(placed, SCORE, placed.example.latent, placed.example.rival) for placed in examples]
+    for placed in null_subset(examples, null_count) if partners else ():
+        shown = strangers(partners, placed.example.latent, placed.example.rival)
+        if shown is not None:
+            asked.append(ask(placed, SHUFFLED, *shown))
     return asked
 
 

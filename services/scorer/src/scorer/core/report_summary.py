@@ -18,6 +18,10 @@ _OF_SCORER = {
     "intruder": "Intruder shows no explanation and asks: which of these five marked windows does not belong?",
     "decile_intruder": "Decile intruder shows no explanation: which of five activating windows differs in strength?",
     "embedding": "Embedding ranks windows by the cosine of their vector with the explanation's; no judge is asked.",
+    "simulation": "Simulation asks the judge how strongly the latent fires on each token, from the explanation.",
+    "simulation_token_by_token": "Simulation, with what was said of each token told to those after it.",
+    "discrimination": "Discrimination asks: which of two like explanations, of two latents, fits this window better?",
+    "surprisal": "Surprisal: how much likelier is a window after the explanation than after a generic phrase?",
     "example_embedding": "Example embedding shows no explanation: are activating windows like each other, by vectors?",
 }
 

@@ -18,6 +18,10 @@ class Scorer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SCORER_DECILE_INTRUDER: _ClassVar[Scorer]
     SCORER_EMBEDDING: _ClassVar[Scorer]
     SCORER_EXAMPLE_EMBEDDING: _ClassVar[Scorer]
+    SCORER_SIMULATION: _ClassVar[Scorer]
+    SCORER_SIMULATION_TOKEN_BY_TOKEN: _ClassVar[Scorer]
+    SCORER_SURPRISAL: _ClassVar[Scorer]
+    SCORER_DISCRIMINATION: _ClassVar[Scorer]
 SCORER_UNSPECIFIED: Scorer
 SCORER_DETECTION: Scorer
 SCORER_FUZZING: Scorer
@@ -25,6 +29,10 @@ SCORER_INTRUDER: Scorer
 SCORER_DECILE_INTRUDER: Scorer
 SCORER_EMBEDDING: Scorer
 SCORER_EXAMPLE_EMBEDDING: Scorer
+SCORER_SIMULATION: Scorer
+SCORER_SIMULATION_TOKEN_BY_TOKEN: Scorer
+SCORER_SURPRISAL: Scorer
+SCORER_DISCRIMINATION: Scorer
 
 class EmbedderRef(_message.Message):
     __slots__ = ("model",)

@@ -4,15 +4,29 @@ from collections.abc import Mapping
 
 from scorer.core.scorers.decile_intruder import DecileIntruder
 from scorer.core.scorers.detection import Detection
+from scorer.core.scorers.discrimination import Discrimination
 from scorer.core.scorers.embedding import Embedding
 from scorer.core.scorers.example_embedding import ExampleEmbedding
 from scorer.core.scorers.fuzzing import Fuzzing
 from scorer.core.scorers.intruder import Intruder
 from scorer.core.scorers.method import Counts, Drawn, Method
+from scorer.core.scorers.simulation import Simulation
+from scorer.core.scorers.surprisal import Surprisal
 
 METHODS: Mapping[str, Method] = {
     method.name: method
-    for method in (Detection(), Fuzzing(), Intruder(), DecileIntruder(), Embedding(), ExampleEmbedding())
+    for method in (
+        Detection(),
+        Fuzzing(),
+        Intruder(),
+        DecileIntruder(),
+        Embedding(),
+        ExampleEmbedding(),
+        Simulation("simulation", fed_back=False),
+        Simulation("simulation_token_by_token", fed_back=True),
+        Surprisal(),
+        Discrimination(),
+    )
 }
 
 __all__ = ["METHODS", "Counts", "Drawn", "Method"]

@@ -29,6 +29,7 @@ class DecileIntruder:
     needs = frozenset[str]()
     label_free = True
     negative_types = frozenset[str]()
+    rivals = 0
 
     def active_needed(self, counts: Counts) -> int:
         """See Method.active_needed."""

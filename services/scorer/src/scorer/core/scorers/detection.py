@@ -27,6 +27,7 @@ class Detection:
     needs = frozenset[str]()
     label_free = False
     negative_types = frozenset({NEIGHBOUR, NEAR})
+    rivals = 0
 
     def active_needed(self, counts: Counts) -> int:
         """See Method.active_needed."""

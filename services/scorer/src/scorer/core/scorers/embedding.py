@@ -22,6 +22,7 @@ class Embedding:
     needs = frozenset({EMBEDDINGS})
     label_free = False
     negative_types = frozenset({NEIGHBOUR, NEAR})
+    rivals = 0
 
     def active_needed(self, counts: Counts) -> int:
         """See Method.active_needed."""

@@ -35,6 +35,7 @@ class ExampleEmbedding:
     needs = frozenset({EMBEDDINGS})
     label_free = True
     negative_types = frozenset[str]()
+    rivals = 0
 
     def active_needed(self, counts: Counts) -> int:
         """See Method.active_needed."""

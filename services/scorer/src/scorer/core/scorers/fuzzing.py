@@ -31,6 +31,7 @@ class Fuzzing:
     needs = frozenset[str]()
     label_free = False
     negative_types = frozenset[str]()
+    rivals = 0
 
     def active_needed(self, counts: Counts) -> int:
         """See Method.active_needed."""

@@ -49,6 +49,9 @@ class Drawn:
     negatives: Mapping[str, Sequence[Window]] = field(default_factory=dict[str, Sequence[Window]])
     """Windows in which the latent is silent, by type."""
 
+    rivals: Mapping[int, Sequence[Window]] = field(default_factory=dict[int, Sequence[Window]])
+    """Windows of latents with like labels, where this one is silent; activations are theirs."""
+
     @property
     def silent(self) -> Sequence[Window]:
         """Silent windows drawn at random."""
@@ -73,6 +76,8 @@ class Method(Protocol):
     """Whether no explanation is shown."""
     negative_types: frozenset[str]
     """Types of negatives that it can take, beside RANDOM; empty where it makes its own."""
+    rivals: int
+    """How many latents with like labels it needs windows of."""
 
     def active_needed(self, counts: Counts) -> int:
         """How many activating windows to draw."""
