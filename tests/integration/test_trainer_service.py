@@ -1,15 +1,18 @@
 """The trainer as it is deployed: its processes, a real NATS server and a real object store."""
 
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy
 import pytest
 from dragoman.activation.v1.activation_pb2 import ModelRef
 from dragoman.artifacts import Manifest
 from dragoman.folder import FolderArtifact
 from dragoman.ids import Json
+from dragoman.job.v1.job_service_pb2 import ListJobsRequest
 from dragoman.kinds import Part
 from dragoman.training.v1 import training_pb2 as pb
 from dragoman.training.v1 import training_pb2_grpc
@@ -25,7 +28,7 @@ from sae_trainer.coder_kind import CoderKind  # noqa: E402
 from sae_trainer.config import Config  # noqa: E402
 from sae_trainer.spec import CoderSpec  # noqa: E402
 
-from tests.unit.sae_trainer.activations_folder import write_activations  # noqa: E402
+from tests.unit.sae_trainer.activations_folder import HOOKPOINT, OUTPUT, write_activations  # noqa: E402
 from tests.unit.sparse_coders.planted import planted_activations  # noqa: E402
 
 SAELENS = Path(__file__).parents[1] / "unit" / "sparse_coders" / "saelens" / "jumprelu"
@@ -98,6 +101,57 @@ def test_a_coder_survives_the_death_of_its_worker_and_is_evaluated(cluster: Clus
     statistics = cluster.store().artifact(measured.id).manifest.statistics
     assert 0 < float(str(statistics["fvu"])) < 0.4
     assert (statistics["token_count"], statistics["document_overlap_count"]) == (1000, 0)
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_worker_is_killed_at_random_moments(cluster: Cluster, tmp_path: Path) -> None:
+    x = planted_activations(2000, 16, 24, 3)
+    source = put(cluster, write_activations(tmp_path / "a", x.split(1000), targets=(x @ x[:16].T).split(1000)))
+    base = {
+        "activations_id": source.id,
+        "hookpoint": HOOKPOINT,
+        "output_hookpoint": OUTPUT,
+        "d_sae": 64,
+        "epochs": 80.0,
+    }
+    base |= {"batch_tokens": 100, "checkpoint_steps": 40, "learning_rate": 3e-3}
+    spec = pb.SweepSpec(base=pb.CoderSpec(**base), ks=[3])
+    spec.architectures.extend([pb.ARCHITECTURE_TOPK, pb.ARCHITECTURE_JUMPRELU])
+    request = pb.SubmitSweepRequest(spec=spec, request_id="sweep")
+    swept = stub(cluster).SubmitSweep(request, timeout=60).coders
+    assert [one.label for one in swept] == ["architecture=topk k=3", "architecture=jumprelu target_l0=3"]
+    assert [one.created for one in swept] == [True, True]
+    jobs = Jobs(cluster.channel("sae_trainer-serve"), "coder")
+    for pause in numpy.random.default_rng().uniform(0, 2, 3):
+        jobs.until_running(swept[0].job.id)
+        time.sleep(pause)
+        cluster.restart("sae_trainer-work")
+    for one, fields in zip(
+        swept, ({"architecture": "topk", "k": 3}, {"architecture": "jumprelu", "target_l0": 3}), strict=True
+    ):
+        done = jobs.wait(one.job.id, 180)
+        assert done.state == SUCCEEDED, f"{done}\n{cluster.log('sae_trainer-work')[-3000:]}"
+        local = CoderSpec.model_validate({**base, **fields})
+        undisturbed = run_local(
+            CoderKind(Config(1, "cpu", 2**31)), local, {"activations": source}, tmp_path / one.label
+        )
+        assert undisturbed.id == one.job.id
+        for name in ("cfg.json", "sae.safetensors", "curves.parquet"):
+            assert cluster.store().artifact(one.job.id).read(name) == undisturbed.read(name), name
+    again = stub(cluster).SubmitSweep(request, timeout=60).coders
+    assert [(one.job.id, one.created) for one in again] == [(one.job.id, False) for one in swept]
+
+
+@pytest.mark.slow
+def test_a_sweep_with_one_wrong_combination_submits_none(cluster: Cluster, tmp_path: Path) -> None:
+    source = put(cluster, write_activations(tmp_path / "a", [planted_activations(60, 32, 48, 3)]))
+    spec = pb.SweepSpec(base=pb.CoderSpec(activations_id=source.id, d_sae=64, batch_tokens=10), ks=[4, 65])
+    with pytest.raises(grpc.RpcError, match=r"base \(k=65\).*only 64 latents") as caught:
+        stub(cluster).SubmitSweep(pb.SubmitSweepRequest(spec=spec), timeout=60)
+    error: Any = caught.value
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    listed = Jobs(cluster.channel("sae_trainer-serve"), "coder").stub.ListJobs(ListJobsRequest(kinds=["coder"]))
+    assert not [job.id for job in listed.jobs if source.id in str(job)]
 
 
 @pytest.mark.slow
