@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from dragoman.client import Client
-from dragoman.models import convert_gguf, pull
+from dragoman.models import pull
 
 from tests.e2e.world import World, run, run_side, scorecard
 from tests.support.cluster import Cluster
-from tests.support.llm_engine import SMALLEST, Engine, engine, home
+from tests.support.llm_engine import Engine, engine, home, smallest_model
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,8 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def model() -> Path:
     """The smallest real model, as a folder."""
-    path = pull(SMALLEST, home())
-    return convert_gguf(path, path.with_suffix(""))
+    return smallest_model()
 
 
 @pytest.fixture(scope="session")

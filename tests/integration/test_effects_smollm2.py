@@ -14,11 +14,10 @@ from dragoman.artifacts import Manifest, PartInfo
 from dragoman.folder import FolderArtifact, file_sha256
 from dragoman.kinds import AnyKind
 from dragoman.manifests import MANIFEST_NAME, manifest_to_json
-from dragoman.models import pull
 from latent_cache import LatentCache
 from sparse_coders import TopKCoder, save
 
-from tests.support.llm_engine import SMALLEST, home
+from tests.support.llm_engine import smallest_model
 from tests.support.local_run import run_local
 
 torch = pytest.importorskip("torch")
@@ -55,7 +54,7 @@ def tokens(kinds: dict[str, AnyKind], tmp_path_factory: pytest.TempPathFactory) 
     spec = TokensSpec.model_validate(
         {
             "source": str(root),
-            "tokenizer": str(pull(SMALLEST, home())),
+            "tokenizer": str(smallest_model()),
             "ctx_len": 64,
             "bos": "always",
             "test_fraction": 0.3,
@@ -83,7 +82,7 @@ def _coder(folder: Path, model: dict[str, Any]) -> FolderArtifact:
 @pytest.mark.slow
 def test_the_kl_targets_are_reached(kinds: dict[str, AnyKind], tokens: FolderArtifact, tmp_path: Path) -> None:
     latents_kind: Any = kinds["latents"]
-    model = {"source": str(pull(SMALLEST, home()))}
+    model = {"source": str(smallest_model())}
     resolved = latents_kind.resolve(LatentsSpec.model_validate({"tokens_id": "t", "model": model, "coder_id": "c"}))
     coder = _coder(tmp_path / "coder", resolved.model.model_dump(mode="json"))
     spec = LatentsSpec.model_validate({"tokens_id": tokens.id, "coder_id": coder.id, "model": model})
@@ -91,7 +90,7 @@ def test_the_kl_targets_are_reached(kinds: dict[str, AnyKind], tokens: FolderArt
     kind = EffectsKind(Folders(tokens, coder), latents_kind._model, latents_kind._coder)
     ranks = [20, 60]
     asked = EffectsSpec.model_validate(
-        {"latents_id": latents.id, "selection": {"ranks": ranks}, "prompt_count": 2, "prompt_tokens": 16}
+        {"latents_id": latents.id, "selection": {"ranks": ranks}, "prompt_count": 2, "prompt_tokens": 8, "new_tokens": 4}
     )
     made = run_local(kind, asked, {"latents": latents}, tmp_path / "effects")
     rows = pq.read_table(made.download("effects.parquet")).to_pylist()
@@ -103,4 +102,4 @@ def test_the_kl_targets_are_reached(kinds: dict[str, AnyKind], tokens: FolderArt
     assert (np.diff(strengths, axis=1) > 0).all(), "more KL takes more strength"
     said = pq.read_table(made.download("continuations.parquet")).to_pylist()
     assert len(said) == 2 * 2 * 5
-    assert all(len(row["tokens"]) == 8 for row in said)
+    assert all(len(row["tokens"]) == 4 for row in said)

@@ -6,16 +6,16 @@ import pytest
 from dragoman.errors import NotFound
 from dragoman.models import convert_gguf, pull
 
-from tests.support.llm_engine import SMALLEST, home
+from tests.support.llm_engine import SMALLEST, home, smallest_model
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 
 @pytest.mark.slow
-def test_smollm2_converts_to_the_same_model(tmp_path: Path) -> None:
+def test_smollm2_converts_to_the_same_model() -> None:
     source = pull(SMALLEST, home())
-    folder = convert_gguf(source, tmp_path / "smollm2")
+    folder = smallest_model()
     written = (folder / "model.safetensors").stat().st_mtime_ns
     assert convert_gguf(source, folder) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
@@ -27,7 +27,7 @@ def test_smollm2_converts_to_the_same_model(tmp_path: Path) -> None:
     with torch.no_grad():
         likeliest = int(model(**tokens).logits[0, -1].argmax())
     assert tokenizer.decode([likeliest]) == " Paris"
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".partial")] == []
+    assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".partial")] == []
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from dragoman.models import pull
+from dragoman.models import convert_gguf, pull
 
 SMALLEST = "smollm2-135m-instruct"
 
@@ -29,6 +29,12 @@ class Engine:
 def home() -> Path:
     """Where models are kept between test runs."""
     return Path(os.environ.get("DRAGOMAN_HOME", Path.home() / ".dragoman"))
+
+
+def smallest_model() -> Path:
+    """The smallest real model as a folder of float32 weights: dequantised once for all tests."""
+    path = pull(SMALLEST, home())
+    return convert_gguf(path, path.with_suffix(""))
 
 
 def free_port() -> int:

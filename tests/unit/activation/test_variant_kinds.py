@@ -29,6 +29,7 @@ def _run(
 ) -> FolderArtifact:
     order = fields.pop("order", None)
     given = {"tokens_id": tokens.id, "model": model, "hookpoints": hookpoints, "rows_per_task": 3, "batch_size": 2}
+    given["max_tokens"] = 7 * 31  # recurrent models are slow on a CPU
     spec = ActivationsSpec.model_validate({**given, **fields})
     return run_local(kinds["activations"], spec, {"tokens": tokens}, folder, order=order)
 
