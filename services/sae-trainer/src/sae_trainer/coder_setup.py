@@ -68,5 +68,5 @@ def first_coder(
 ) -> SparseCoder:
     """Returns the coder that training starts from: the same for the same sample and seed."""
     decoder = None if spec.transcoder else "tied" if spec.tied_start else "random"
-    start = Initialisation(decoder=decoder, b_dec=spec.bias_start)
+    start = Initialisation(decoder=decoder, b_dec=spec.bias_start, l0=spec.target_l0)
     return initial_coder_of(form, x, y, seed % 2**63, start)

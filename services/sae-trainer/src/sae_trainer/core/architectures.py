@@ -1,7 +1,7 @@
 """Which fields of a coder's spec go together, and what those mean that were left out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 Architecture = Literal[
     "topk", "relu", "jumprelu", "gated", "batch_topk", "matryoshka_batch_topk", "frozen_decoder", "random"
@@ -16,7 +16,7 @@ WITH_K = ("topk", "batch_topk", "matryoshka_batch_topk", *BASELINES)
 DEFAULT_EXPANSION_FACTOR = 8.0
 _DEFAULT_L0 = 32
 _DEFAULT_AUXK_ALPHA = 1 / 32
-_DEFAULT_BANDWIDTH = 0.1
+_DEFAULT_BANDWIDTH = 0.2
 _DEFAULT_DECAY_FRACTION = 0.2
 _OF: Mapping[str, Sequence[str]] = {
     "k": WITH_K,
@@ -27,7 +27,7 @@ _OF: Mapping[str, Sequence[str]] = {
     "multi_topk": ("topk",),
     "widths": ("matryoshka_batch_topk",),
     "auxk_alpha": ("topk", "batch_topk", "matryoshka_batch_topk", "jumprelu", "frozen_decoder"),
-    "resample_tokens": tuple(name for name in get_args(Architecture) if name not in BASELINES),
+    "resample_tokens": ("relu", "gated"),
 }
 _INSTEAD = {"k": "target_l0", "target_l0": "k"}
 
@@ -52,7 +52,7 @@ def written_out(given: Mapping[str, Any]) -> dict[str, Any]:
     if architecture == "jumprelu":
         default("jumprelu_bandwidth", _DEFAULT_BANDWIDTH)
     if architecture in _OF["auxk_alpha"]:
-        default("auxk_alpha", 0.0 if values.get("resample_tokens") is not None else _DEFAULT_AUXK_ALPHA)
+        default("auxk_alpha", _DEFAULT_AUXK_ALPHA)
     default("decay_fraction", 0.0 if optimiser == "schedule_free" else _DEFAULT_DECAY_FRACTION)
     default("beta1", 0.95 if optimiser in ("signum", "muon") else 0.9)
     if optimiser != "signum":
@@ -139,9 +139,5 @@ _RULES = (
     _Rule(
         lambda spec: spec["optimiser"] == "schedule_free" and spec["ema_decay"] is not None,
         "ema_decay is {ema_decay}, but schedule_free averages the weights itself; leave one of them out",
-    ),
-    _Rule(
-        lambda spec: spec["resample_tokens"] is not None and spec["auxk_alpha"],
-        "resample_tokens and auxk_alpha ({auxk_alpha}) both revive dead latents; give one of them",
     ),
 )
