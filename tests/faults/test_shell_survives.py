@@ -174,6 +174,16 @@ def test_cancelling_is_quick_and_leaves_nothing_visible(cluster: Cluster, jobs: 
     assert [event.cursor for event in jobs.events(job.id)][-1] == newest, "work went on after CANCELLED"
 
 
+def test_what_is_being_committed_is_not_cancelled(cluster: Cluster, jobs: Jobs) -> None:
+    job = jobs.submit({"text": uuid.uuid4().hex, "task_count": 1, "steps": 1, "combine_seconds": 3.0})
+    jobs.until_done(job.id, 2)
+    answer = jobs.stub.CancelJob(job_service_pb2.CancelJobRequest(job_id=job.id)).job
+    assert answer.state == job_pb2.JOB_STATE_CANCELLING
+    assert jobs.wait(job.id, 20).state == SUCCEEDED
+    assert cluster.store().manifest(job.id) is not None
+    assert [e.type for e in jobs.events(job.id)][-1] == job_pb2.EVENT_TYPE_COMMITTED
+
+
 def test_twenty_clients_submit_one_job(cluster: Cluster, jobs: Jobs) -> None:
     spec = {"text": uuid.uuid4().hex, "task_count": 2}
     request = job_service_pb2.SubmitJobRequest(kind="probe")
@@ -211,8 +221,7 @@ def test_the_state_of_nats_may_be_lost_altogether(tmp_path: Path) -> None:
         done = jobs.submit({"text": "before"})
         assert jobs.wait(done.id).state == SUCCEEDED
         half = jobs.submit(spec)
-        jobs.until_running(half.id)
-        time.sleep(1.5)
+        jobs.until_done(half.id)
         cluster.kill("api")
         cluster.kill("nats")
         for file in sorted((tmp_path / "amnesia" / "jetstream").rglob("*"), reverse=True):

@@ -27,6 +27,7 @@ class ProbeSpec(Spec):
     fail_while: str = ""
     """The failing task fails while this file exists; empty means always."""
     input_ids: tuple[str, ...] = ()
+    combine_seconds: float = 0.0
 
 
 class ProbeKind:
@@ -78,6 +79,7 @@ class ProbeKind:
         yield Part("all.txt", data=joined, row_count=joined.count(b"\n"))
 
     def combine(self, spec: ProbeSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
+        time.sleep(spec.combine_seconds)
         return Summary({"line_count": sum(p.row_count for p in parts if p.keep), "digest": digest(parts)})
 
 

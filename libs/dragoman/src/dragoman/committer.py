@@ -76,7 +76,7 @@ class Committer:
         """Records that a job's artifact is committed, tells it, and tidies up after the job."""
 
         def step(r: JobRecord) -> JobRecord | None:
-            if r.state.terminal or r.state is JobState.CANCELLING:
+            if r.state.terminal:
                 return None
             return r.to(JobState.SUCCEEDED, end_time=time.time(), failed_count=manifest.failed_count)
 
@@ -97,7 +97,8 @@ class Committer:
         await asyncio.to_thread(self._store.delete_receipts, record.id)
 
     async def tidy_again(self, record: JobRecord) -> None:
-        """Tidies up after a job whose last task was delivered once more."""
+        """Tidies up after a job whose last task was delivered once more, and tells of the commit if nobody has."""
+        await self._ledger.announce(record, EventType.COMMITTED, once="committed")
         manifest = await asyncio.to_thread(self._store.manifest, record.id)
         if manifest is not None:
             await self.tidy(record, manifest)

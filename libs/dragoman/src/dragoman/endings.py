@@ -67,9 +67,10 @@ class Endings:
         return record
 
     async def confirm_cancelled(self, job_id: str) -> JobRecord:
-        """Turns CANCELLING into CANCELLED once no lease of the job is left."""
-        if await self._ledger.leases(job_id):
-            return await self._ledger.get(job_id)
+        """Turns CANCELLING into CANCELLED once no lease of the job is left. Does nothing in any other state."""
+        record = await self._ledger.get(job_id)
+        if record.state is not JobState.CANCELLING or await self._ledger.leases(job_id):
+            return record
 
         def step(r: JobRecord) -> JobRecord | None:
             return r.to(JobState.CANCELLED, end_time=time.time()) if r.state is JobState.CANCELLING else None

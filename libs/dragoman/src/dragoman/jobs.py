@@ -32,7 +32,7 @@ FOLLOWS: Mapping[JobState, frozenset[JobState]] = {
         {JobState.RUNNING, JobState.FAILED, JobState.CANCELLING, JobState.CANCELLED, JobState.SUCCEEDED}
     ),
     JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLING}),
-    JobState.CANCELLING: frozenset({JobState.CANCELLED}),
+    JobState.CANCELLING: frozenset({JobState.CANCELLED, JobState.SUCCEEDED}),  # its commit was under way
     JobState.FAILED: frozenset({JobState.WAITING, JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.WAITING, JobState.QUEUED}),
     JobState.SUCCEEDED: frozenset(),

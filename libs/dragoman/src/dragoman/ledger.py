@@ -163,7 +163,7 @@ class Ledger:
         message: str = "",
         once: str = "",
     ) -> None:
-        """Appends an event. `once` names a fact that must not be told twice within two minutes."""
+        """Appends an event. `once` names a fact that must not be told twice, see topology."""
         event = JobEvent(
             record.id, record.kind, type_, record.state, time.time(), 0, progress, task_id, failure, message
         )

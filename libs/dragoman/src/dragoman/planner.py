@@ -192,9 +192,15 @@ class Planner:
 
         changed = await self._ledger.change(record.id, step)
         if not changed.state.terminal:
-            await self._ledger.announce(changed, EventType.TASK_DONE, task_id=receipt.task_id, once=receipt.task_id)
+            await self.tell_done(changed, receipt.task_id)
         if changed.stages and changed.stages[changed.stage_index].complete:
             await self.advance(record.id)
+
+    async def tell_done(self, record: JobRecord, task_id: str) -> None:
+        """Tells that a task is done, if it is and the log has not been told."""
+        stage, index = (int(x) for x in task_id.split("-"))
+        if stage < len(record.stages) and index in record.stages[stage].done:
+            await self._ledger.announce(record, EventType.TASK_DONE, task_id=task_id, once=task_id)
 
     # ------------------------------------------------------------------ repair
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from nats.js.api import DiscardPolicy, KeyValueConfig, RetentionPolicy, StorageType, StreamConfig
 
 _DAY = 86_400.0
+_TOLD_ONCE = 900.0
+"""Seconds for which a log refuses a fact that it was told: longer than a task of a dead worker waits for another."""
 _MIB = 1 << 20
 _ADVISORY = "$JS.EVENT.ADVISORY.CONSUMER"
 
@@ -43,6 +45,7 @@ def _log(name: str, subjects: list[str], days: int, mebibytes: int, replicas: in
         retention=RetentionPolicy.LIMITS,
         discard=DiscardPolicy.OLD,
         max_age=days * _DAY,
+        duplicate_window=_TOLD_ONCE,
         max_bytes=mebibytes * _MIB,
         storage=StorageType.FILE,
         num_replicas=replicas,

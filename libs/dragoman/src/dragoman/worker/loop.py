@@ -152,7 +152,7 @@ class Worker:
         with task_logging(body["job_id"], task_id):
             record = await self._ledger.find(body["job_id"])
             if record is None or not self._wanted(record, body["stage"], body["index"]):
-                await self._settle_unwanted(message, record)
+                await self._settle_unwanted(message, record, task_id)
                 return
             run = Run(
                 record.id,
@@ -175,8 +175,13 @@ class Worker:
             and index not in record.stages[stage].done
         )
 
-    async def _settle_unwanted(self, message: Msg, record: JobRecord | None) -> None:
-        """A message for a task that is done or a job that has ended: an echo of an earlier crash."""
+    async def _settle_unwanted(self, message: Msg, record: JobRecord | None, task_id: str) -> None:
+        """A message for a task that is done or a job that has ended: an echo of an earlier crash.
+
+        What the worker that died had not yet told is told now.
+        """
+        if record is not None and record.state in {JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED}:
+            await self._planner.tell_done(record, task_id)
         if record is not None and record.state in {JobState.QUEUED, JobState.RUNNING}:
             await self._planner.advance(record.id)
         if record is not None and record.state is JobState.CANCELLING:
@@ -200,6 +205,9 @@ class Worker:
         async with watch.lease():
             await self._start_job(work)
             outcome = await self._compute(work, child, watch)
+            if outcome.type == "done":  # a cancellation waits for it: what is being committed is not CANCELLED
+                await watch.log.save()
+                await self._complete(work, outcome)
         observe.alive(self._service, 0.0)
         observe.ended(work.record, work.run.stage, outcome.type, outcome.failure, time.monotonic() - began)
         if not _healthy(outcome):
@@ -238,11 +246,13 @@ class Worker:
 
     # ----------------------------------------------------------------- endings
 
+    async def _complete(self, work: Assignment, outcome: Outcome) -> None:
+        receipt = Receipt(work.task_id, outcome.parts, outcome.seconds, outcome.peak_bytes)
+        await self._planner.complete_task(work.record, receipt)
+
     async def _settle(self, work: Assignment, outcome: Outcome) -> None:
         if outcome.type == "done":
-            await self._planner.complete_task(
-                work.record, Receipt(work.task_id, outcome.parts, outcome.seconds, outcome.peak_bytes)
-            )
+            await self._planner.endings.confirm_cancelled(work.record.id)
             await acknowledge(work.message)
         elif outcome.type == "failed" and outcome.failure is not None:
             await self._failed(work, outcome.failure)
