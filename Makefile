@@ -25,10 +25,9 @@ demo: setup  ## real text and a real model to a scorecard, on this machine
 up: setup  ## start the whole stack on this machine; Ctrl-C stops it
 	$(BIN)/dragoman up
 
-# Two at a time: first file beside file, then the end-to-end tests beside those that kill processes and measure seconds.
+# The longest first. Three at a time on two cores, since those that watch real processes mostly wait.
 test: setup  ## all tests, against real servers
-	$(PYTEST) tests/unit tests/integration tests/deploy -n 2 --dist loadfile
-	$(PYTEST) tests/e2e tests/faults -n 2 --dist loadgroup
+	$(PYTEST) tests/e2e tests/faults tests/integration tests/unit tests/deploy -n 3 --dist loadgroup --no-loadscope-reorder
 
 faults: setup  ## the fault tests alone, with their output
 	$(PYTEST) tests/faults -v -s

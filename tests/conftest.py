@@ -1,5 +1,6 @@
 """Real servers for the tests: one NATS and one object store for the whole session, on free ports."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,11 +9,18 @@ import pytest
 from dragoman.stack import Ports, Stack
 from dragoman.store import Store, StoreConfig
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+"""Threads that wait do not spin: several test processes, and those that they start, share the cores."""
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (`--dist loadgroup`) each folder's tests stay on one worker, which has one stack for all of them."""
+    """Side by side (`--dist loadgroup`) a file's tests stay on one worker, as its fixtures are.
+
+    Those of e2e and of faults stay together, each folder on one worker: they share a world of processes, or count its
+    seconds.
+    """
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+        folder = item.path.parent
+        item.add_marker(pytest.mark.xdist_group(str(folder if folder.name in {"e2e", "faults"} else item.path)))
 
 
 @pytest.fixture(scope="session")
