@@ -12,6 +12,7 @@ from dragoman.store import Store, StoreConfig
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 """Threads that wait do not spin: several test processes, and those that they start, share the cores."""
 
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Side by side (`--dist loadgroup`) a file's tests stay on one worker, as its fixtures are.
 
