@@ -26,7 +26,7 @@ from sae_trainer.spec import EvaluationSpec
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from tests.support.local_run import run_local
+from tests.support.local_run import reversed_order, run_local
 from tests.unit.sae_trainer.activations_folder import HOOKPOINT, MODEL, write_activations
 from tests.unit.sae_trainer.coder_folder import opener, write_coder
 from tests.unit.sparse_coders.planted import planted_activations
@@ -158,6 +158,21 @@ def test_gaussian_activations_have_no_more_than_mean_and_covariance(tmp_path: Pa
     low, high = again["below_gaussian_interval"]  # type: ignore[misc]
     assert low < 0 < high
     assert abs(again["below_gaussian"]) < 0.02  # type: ignore[arg-type]
+
+
+def test_the_same_bytes_in_another_order_of_tasks_and_after_a_death(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation_kind, "_TASK_TOKENS", 700)
+    coder, source = make_coder(tmp_path), held_out(tmp_path)
+    spec = EvaluationSpec(coder_id=coder.id, activations_id=source.id, batch_tokens=333, floor_tokens=1000)
+    inputs = {"coder": coder, "activations": source}
+    kind = EvaluationKind(CONFIG, opener())
+    quiet = run_local(kind, spec, inputs, tmp_path / "quiet")
+    rough = run_local(kind, spec, inputs, tmp_path / "rough", order=reversed_order, resume_after=1)
+    assert len(quiet.names()) == 3
+    for name in quiet.names():
+        assert quiet.read(name) == rough.read(name), name
 
 
 def test_gaussian_rows_have_the_moments_asked_for_even_without_full_rank(tmp_path: Path) -> None:
