@@ -11,14 +11,17 @@ from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
 from latent_cache import KeptWindows
 
-from scorer.core.examples import NEAR, NEIGHBOUR, RANDOM, check_disjoint, numbered, placed
+from scorer.core.examples import NEAR, NEIGHBOUR, RANDOM, check_disjoint, interleaved, numbered, placed
 from scorer.core.explained import Explained
-from scorer.core.judgement import EXAMPLES_SCHEMA, TIMEOUT, Question, Verdict, example_row
+from scorer.core.judgement import EXAMPLES_SCHEMA, TIMEOUT, Question, Verdict
+from scorer.core.measures import LABELLED, RANKED
 from scorer.core.questions import label_free_questions, questions
 from scorer.core.requests import Request
 from scorer.core.rivals import rivals_of
 from scorer.core.scorers import METHODS, Counts
 from scorer.core.scorers.method import EMBEDDINGS
+from scorer.core.stopping import StoppingRule
+from scorer.core.turns import Turns
 from scorer.embedder import Embedder
 from scorer.judge import Judge
 from scorer.spec import ScoresSpec
@@ -116,20 +119,23 @@ class ScoresKind:
             yield from tables(spec, context, explained)
 
     def _judged(self, spec: ScoresSpec, context: Context, explained: Explained) -> Steps:
-        asked: list[Question] = []
+        asked: list[tuple[int, list[Question]]] = []
         for latent, latent_questions in self._questions(spec, context, explained):
-            asked += latent_questions
-            yield Progress(0, max(1, len(asked)), "questions", f"windows of latent {latent}")
-        verdicts: dict[int, Verdict] = {}
-        tokens: Counter[str] = Counter()
-        for index, verdict in self._verdicts(spec, [question.request for question in asked]):
-            verdicts[index] = verdict
-            tokens.update(prompt_tokens=verdict.prompt_tokens, cached_tokens=verdict.cached_tokens)
-            yield Progress(len(verdicts), len(asked), "questions", metrics=dict(tokens))
-        _check_timeouts(spec, list(verdicts.values()))
-        rows = [example_row(question, verdicts[index]) for index, question in enumerate(asked)]
+            asked.append((latent, latent_questions))
+            yield Progress(0, max(1, sum(len(q) for _, q in asked)), "questions", f"windows of latent {latent}")
+        turns, tokens = Turns(asked, _rule(spec)), Counter[str]()
+        while batch := turns.batch():
+            for index, verdict in self._verdicts(spec, [question.request for _, _, question in batch]):
+                turns.add(*batch[index], verdict)
+                tokens.update(prompt_tokens=verdict.prompt_tokens, cached_tokens=verdict.cached_tokens)
+                yield Progress(turns.answered, turns.count, "questions", metrics=dict(tokens))
+            turns.look()
+        rows = turns.rows
+        _check_timeouts(spec, [str(row["outcome"]) for row in rows])
         name = f"judged-{context.task.index:05d}.parquet"
-        yield Part(name, data=table_bytes(rows, EXAMPLES_SCHEMA), row_count=len(rows), keep=False)
+        stopped: dict[str, Json] = {latent: list(why) for latent, why in turns.stopped.items()}
+        data = table_bytes(rows, EXAMPLES_SCHEMA)
+        yield Part(name, data=data, row_count=len(rows), keep=False, metadata={"stopped": stopped})
 
     def _verdicts(self, spec: ScoresSpec, requests: Sequence[Request]) -> Iterator[tuple[int, Verdict]]:
         if EMBEDDINGS in METHODS[spec.scorer].needs:
@@ -164,7 +170,7 @@ class ScoresKind:
                 continue
             partners = explained.partners if spec.null_count else {}
             check_disjoint(latent, examples, explained.seen_by(latent, partners.get(latent)))
-            ordered = placed(examples, spec.seed)
+            ordered = interleaved(examples) if spec.stop else placed(examples, spec.seed)
             yield (
                 latent,
                 questions(method, ordered, windows.pieces, explained.explanations, partners, spec.null_count),
@@ -203,6 +209,8 @@ def _negative_violations(spec: ScoresSpec, latents: InputInfo) -> Iterator[Viola
         if getattr(spec, field) and type_ not in types:
             able = ", ".join(name for name, method in METHODS.items() if type_ in method.negative_types)
             yield Violation(field, f"{spec.scorer} makes its own negatives; leave it out, or take one of {able}")
+    if spec.stop and METHODS[spec.scorer].form not in (LABELLED, RANKED):
+        yield Violation("stop", f"{spec.scorer} has no positives and negatives to stop by; leave it out")
     neighbours: Any = latents.spec.get("neighbours", 0)
     if spec.neighbour_count and not neighbours:
         yield Violation(
@@ -246,12 +254,19 @@ def _denominator_counts(spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> di
     return {"total": total, "dead": dead, "rare": rare, "attempted": attempted}
 
 
-def _check_timeouts(spec: ScoresSpec, verdicts: Sequence[Verdict]) -> None:
+def _rule(spec: ScoresSpec) -> StoppingRule | None:
+    stop = spec.stop
+    if stop is None:
+        return None
+    return StoppingRule(stop.batch_count, stop.interval_width, stop.threshold, stop.error_rate)
+
+
+def _check_timeouts(spec: ScoresSpec, outcomes: Sequence[str]) -> None:
     """An engine too slow now may not be later: the task is tried again, and what was answered is in the cache."""
-    late = sum(verdict.outcome == TIMEOUT for verdict in verdicts)
-    if late > spec.max_failed_fraction * len(verdicts):
+    late = outcomes.count(TIMEOUT)
+    if late > spec.max_failed_fraction * len(outcomes):
         raise TransientTaskError(
-            f"{late} of {len(verdicts)} questions to {spec.llm.model!r} timed out, more than max_failed_fraction "
+            f"{late} of {len(outcomes)} questions to {spec.llm.model!r} timed out, more than max_failed_fraction "
             f"({spec.max_failed_fraction:g}) allows; the engine is overloaded or SCORER_LLM_CONCURRENCY is too high",
             reason="LLM_TIMEOUT",
         )

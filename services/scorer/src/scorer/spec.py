@@ -36,6 +36,21 @@ class EmbedderRef(Spec):
     """Name at the endpoint; empty means the endpoint's default, filled in at submit where it is needed."""
 
 
+class Stopping(Spec):
+    """When enough examples of a latent have been judged. At least one of width and threshold."""
+
+    interval_width: float | None = Field(default=None, gt=0.0, lt=1.0)
+    threshold: float | None = Field(default=None, gt=0.0, lt=1.0)
+    error_rate: float = Field(default=0.05, ge=0.001, le=0.5)
+    batch_count: int = Field(default=10, ge=2, le=1_000)
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if self.interval_width is None and self.threshold is None:
+            raise ValueError("give interval_width, threshold or both; without either judging would never stop early")
+        return self
+
+
 class ScoresSpec(Spec):
     """Explanations, or latents alone, against held-out windows."""
 
@@ -60,6 +75,8 @@ class ScoresSpec(Spec):
     """Negatives that are strong windows of latents that fire beside this one."""
     near_count: int = Field(default=0, ge=0, le=1_000)
     """Negatives that are the silent windows nearest to the activating ones by their embedding."""
+    stop: Stopping | None = None
+    """None: all examples are judged."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,8 +1,12 @@
 """The last stage of a scores job: joins what was judged, scores each latent, sums up."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from dragoman.artifacts import PartInfo
 from dragoman.errors import UserTaskError
+from dragoman.ids import Json
 from dragoman.kinds import Context, Part, Progress
 from latent_cache import LatentCache
 
@@ -13,6 +17,7 @@ from scorer.core.latent_filters import LatentFilters
 from scorer.core.latent_score import LATENTS_SCHEMA, Scoring, latent_score
 from scorer.core.rivals import label_statistics
 from scorer.core.scorers import METHODS
+from scorer.core.stopping import saving
 from scorer.spec import ScoresSpec
 from scorer.tables import EXAMPLES, LATENTS, TYPES, ExamplesWriter, by_latent, table_bytes
 
@@ -34,13 +39,16 @@ def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator
         for part in context.parts[0]:
             rows = writer.add(context.own.read(part.name))
             tally.add(rows)
+            ends = _ends(part, spec)
             for latent, own in by_latent(rows):
-                scores[latent] = latent_score(of_latent[latent], own, how)
+                scores[latent] = latent_score({**of_latent[latent], **ends.get(latent, {})}, own, how)
                 types += type_rows(latent, own, how)
                 yield Progress(len(scores), len(explained.rows), "latents")
     _check_answers(spec, tally, explained)
     ordered = [scores.get(latent) or latent_score(row, (), how) for latent, row in of_latent.items()]
     summed = statistics(ordered, tally, how, spec.null_count, method.label_free)
+    if spec.stop:
+        summed["stopping"] = _stopping(ordered)
     if explained.explanations:
         summed["labels"] = label_statistics(explained.explanations)
     if types:
@@ -53,6 +61,25 @@ def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator
         row_count=len(ordered),
         metadata={"statistics": summed},
     )
+
+
+def _ends(part: PartInfo, spec: ScoresSpec) -> dict[int, dict[str, object]]:
+    """Why judging of a task's latents stopped, and how many examples there were."""
+    stopped: Any = part.metadata["stopped"] if spec.stop else {}
+    return {int(latent): {"stopped": why, "n_available": count} for latent, (why, count) in stopped.items()}
+
+
+def _stopping(rows: Sequence[Mapping[str, Any]]) -> dict[str, Json]:
+    judged = [row for row in rows if row["stopped"] is not None]
+    asked = [row["n_active"] + row["n_inactive"] for row in judged]
+    available = [row["n_available"] for row in judged]
+    reasons = Counter(str(row["stopped"]) for row in judged)
+    return {
+        "example_count": sum(asked),
+        "available_count": sum(available),
+        "saved_fraction": saving(asked, available),
+        "latents_by_reason": dict(sorted(reasons.items())),
+    }
 
 
 def _check_answers(spec: ScoresSpec, tally: Tally, explained: Explained) -> None:

@@ -86,6 +86,14 @@ def placed(examples: Sequence[Example], seed: int) -> list[PlacedExample]:
     return [PlacedExample(index, example) for index, example in enumerate(ranked)]
 
 
+def interleaved(examples: Sequence[Example]) -> list[PlacedExample]:
+    """Places positives and negatives in turn, each in the order given, so that every beginning is balanced."""
+    by_label = [[e for e in examples if e.label is label] for label in (True, False)]
+    turns = [(turn / len(own), own[turn]) for own in by_label for turn in range(len(own))]
+    turns.sort(key=lambda item: item[0])  # stable: of two whose turn it is, the positive
+    return numbered([example for _, example in turns])
+
+
 def numbered(examples: Sequence[Example]) -> list[PlacedExample]:
     """Places examples in the order given: where neither place nor neighbours tell the right answer."""
     return [PlacedExample(index, example) for index, example in enumerate(examples)]

@@ -23,6 +23,8 @@ LATENTS_SCHEMA = pa.schema(
         ("n_inactive", pa.int32()),
         ("n_answered", pa.int32()),
         ("n_failed", pa.int32()),
+        ("n_available", pa.int32()),
+        ("stopped", pa.string()),
         *[
             (column, pa.float64())
             for metric in METRICS
@@ -75,6 +77,8 @@ def latent_score(explained: Row, rows: Sequence[Row], how: Scoring) -> dict[str,
         "n_inactive": sum(not r["label"] for r in score_rows),
         "n_answered": answered,
         "n_failed": len(score_rows) - answered,
+        "n_available": explained.get("n_available", len(score_rows)),
+        "stopped": explained.get("stopped"),
         **scores,
         "floor": scores[f"{next(iter(how.measures))}_floor"],
         **{name: sum(r[name] for r in rows) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")},

@@ -26,31 +26,33 @@ from dragoman.explanation.v1 import explanation_pb2 as dragoman_dot_explanation_
 from dragoman.job.v1 import job_pb2 as dragoman_dot_job_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dragoman/scoring/v1/scoring.proto\x12\x13\x64ragoman.scoring.v1\x1a)dragoman/explanation/v1/explanation.proto\x1a\x19\x64ragoman/job/v1/job.proto\"\x1c\n\x0b\x45mbedderRef\x12\r\n\x05model\x18\x01 \x01(\t\"\xeb\x04\n\nScoresSpec\x12\x17\n\x0f\x65xplanations_id\x18\x01 \x01(\t\x12\x12\n\nlatents_id\x18\x02 \x01(\t\x12+\n\x06scorer\x18\x03 \x01(\x0e\x32\x1b.dragoman.scoring.v1.Scorer\x12\x19\n\x0c\x61\x63tive_count\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x1b\n\x0einactive_count\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x17\n\nnull_count\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12\x1a\n\rwindow_length\x18\x07 \x01(\x05H\x03\x88\x01\x01\x12,\n\x03llm\x18\x08 \x01(\x0b\x32\x1f.dragoman.explanation.v1.LlmRef\x12\x0c\n\x04seed\x18\t \x01(\x03\x12\x1c\n\x0f\x62ootstrap_count\x18\n \x01(\x05H\x04\x88\x01\x01\x12 \n\x13max_failed_fraction\x18\x0b \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x10latents_per_task\x18\x0c \x01(\x05H\x06\x88\x01\x01\x12\x14\n\x0clatent_count\x18\r \x01(\x05\x12\x32\n\x08\x65mbedder\x18\x0e \x01(\x0b\x32 .dragoman.scoring.v1.EmbedderRef\x12\x17\n\x0fneighbour_count\x18\x0f \x01(\x05\x12\x12\n\nnear_count\x18\x10 \x01(\x05\x42\x0f\n\r_active_countB\x11\n\x0f_inactive_countB\r\n\x0b_null_countB\x10\n\x0e_window_lengthB\x12\n\x10_bootstrap_countB\x16\n\x14_max_failed_fractionB\x13\n\x11_latents_per_task\"L\n\x06RunRef\x12\x12\n\nscores_ids\x18\x01 \x03(\t\x12\x17\n\x0f\x65xplanations_id\x18\x02 \x01(\t\x12\x15\n\revaluation_id\x18\x03 \x01(\t\"\xe2\x01\n\rScorecardSpec\x12,\n\x07trained\x18\x01 \x01(\x0b\x32\x1b.dragoman.scoring.v1.RunRef\x12,\n\x07\x63ontrol\x18\x02 \x01(\x0b\x32\x1b.dragoman.scoring.v1.RunRef\x12\r\n\x05title\x18\x03 \x01(\t\x12\x17\n\nconfidence\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0f\x62ootstrap_count\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x42\r\n\x0b_confidenceB\x12\n\x10_bootstrap_count\"X\n\x13SubmitScoresRequest\x12-\n\x04spec\x18\x01 \x01(\x0b\x32\x1f.dragoman.scoring.v1.ScoresSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"J\n\x14SubmitScoresResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"^\n\x16SubmitScorecardRequest\x12\x30\n\x04spec\x18\x01 \x01(\x0b\x32\".dragoman.scoring.v1.ScorecardSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"M\n\x17SubmitScorecardResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08*\x9d\x02\n\x06Scorer\x12\x16\n\x12SCORER_UNSPECIFIED\x10\x00\x12\x14\n\x10SCORER_DETECTION\x10\x01\x12\x12\n\x0eSCORER_FUZZING\x10\x02\x12\x13\n\x0fSCORER_INTRUDER\x10\x03\x12\x1a\n\x16SCORER_DECILE_INTRUDER\x10\x04\x12\x14\n\x10SCORER_EMBEDDING\x10\x05\x12\x1c\n\x18SCORER_EXAMPLE_EMBEDDING\x10\x06\x12\x15\n\x11SCORER_SIMULATION\x10\x07\x12$\n SCORER_SIMULATION_TOKEN_BY_TOKEN\x10\x08\x12\x14\n\x10SCORER_SURPRISAL\x10\t\x12\x19\n\x15SCORER_DISCRIMINATION\x10\n2\xe3\x01\n\x0eScoringService\x12\x63\n\x0cSubmitScores\x12(.dragoman.scoring.v1.SubmitScoresRequest\x1a).dragoman.scoring.v1.SubmitScoresResponse\x12l\n\x0fSubmitScorecard\x12+.dragoman.scoring.v1.SubmitScorecardRequest\x1a,.dragoman.scoring.v1.SubmitScorecardResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!dragoman/scoring/v1/scoring.proto\x12\x13\x64ragoman.scoring.v1\x1a)dragoman/explanation/v1/explanation.proto\x1a\x19\x64ragoman/job/v1/job.proto\"\x1c\n\x0b\x45mbedderRef\x12\r\n\x05model\x18\x01 \x01(\t\"\xb2\x01\n\x08Stopping\x12\x1b\n\x0einterval_width\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tthreshold\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nerror_rate\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12\x18\n\x0b\x62\x61tch_count\x18\x04 \x01(\x05H\x03\x88\x01\x01\x42\x11\n\x0f_interval_widthB\x0c\n\n_thresholdB\r\n\x0b_error_rateB\x0e\n\x0c_batch_count\"\x98\x05\n\nScoresSpec\x12\x17\n\x0f\x65xplanations_id\x18\x01 \x01(\t\x12\x12\n\nlatents_id\x18\x02 \x01(\t\x12+\n\x06scorer\x18\x03 \x01(\x0e\x32\x1b.dragoman.scoring.v1.Scorer\x12\x19\n\x0c\x61\x63tive_count\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x1b\n\x0einactive_count\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x17\n\nnull_count\x18\x06 \x01(\x05H\x02\x88\x01\x01\x12\x1a\n\rwindow_length\x18\x07 \x01(\x05H\x03\x88\x01\x01\x12,\n\x03llm\x18\x08 \x01(\x0b\x32\x1f.dragoman.explanation.v1.LlmRef\x12\x0c\n\x04seed\x18\t \x01(\x03\x12\x1c\n\x0f\x62ootstrap_count\x18\n \x01(\x05H\x04\x88\x01\x01\x12 \n\x13max_failed_fraction\x18\x0b \x01(\x01H\x05\x88\x01\x01\x12\x1d\n\x10latents_per_task\x18\x0c \x01(\x05H\x06\x88\x01\x01\x12\x14\n\x0clatent_count\x18\r \x01(\x05\x12\x32\n\x08\x65mbedder\x18\x0e \x01(\x0b\x32 .dragoman.scoring.v1.EmbedderRef\x12\x17\n\x0fneighbour_count\x18\x0f \x01(\x05\x12\x12\n\nnear_count\x18\x10 \x01(\x05\x12+\n\x04stop\x18\x11 \x01(\x0b\x32\x1d.dragoman.scoring.v1.StoppingB\x0f\n\r_active_countB\x11\n\x0f_inactive_countB\r\n\x0b_null_countB\x10\n\x0e_window_lengthB\x12\n\x10_bootstrap_countB\x16\n\x14_max_failed_fractionB\x13\n\x11_latents_per_task\"L\n\x06RunRef\x12\x12\n\nscores_ids\x18\x01 \x03(\t\x12\x17\n\x0f\x65xplanations_id\x18\x02 \x01(\t\x12\x15\n\revaluation_id\x18\x03 \x01(\t\"\xe2\x01\n\rScorecardSpec\x12,\n\x07trained\x18\x01 \x01(\x0b\x32\x1b.dragoman.scoring.v1.RunRef\x12,\n\x07\x63ontrol\x18\x02 \x01(\x0b\x32\x1b.dragoman.scoring.v1.RunRef\x12\r\n\x05title\x18\x03 \x01(\t\x12\x17\n\nconfidence\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0f\x62ootstrap_count\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x42\r\n\x0b_confidenceB\x12\n\x10_bootstrap_count\"X\n\x13SubmitScoresRequest\x12-\n\x04spec\x18\x01 \x01(\x0b\x32\x1f.dragoman.scoring.v1.ScoresSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"J\n\x14SubmitScoresResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"^\n\x16SubmitScorecardRequest\x12\x30\n\x04spec\x18\x01 \x01(\x0b\x32\".dragoman.scoring.v1.ScorecardSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"M\n\x17SubmitScorecardResponse\x12!\n\x03job\x18\x01 \x01(\x0b\x32\x14.dragoman.job.v1.Job\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08*\x9d\x02\n\x06Scorer\x12\x16\n\x12SCORER_UNSPECIFIED\x10\x00\x12\x14\n\x10SCORER_DETECTION\x10\x01\x12\x12\n\x0eSCORER_FUZZING\x10\x02\x12\x13\n\x0fSCORER_INTRUDER\x10\x03\x12\x1a\n\x16SCORER_DECILE_INTRUDER\x10\x04\x12\x14\n\x10SCORER_EMBEDDING\x10\x05\x12\x1c\n\x18SCORER_EXAMPLE_EMBEDDING\x10\x06\x12\x15\n\x11SCORER_SIMULATION\x10\x07\x12$\n SCORER_SIMULATION_TOKEN_BY_TOKEN\x10\x08\x12\x14\n\x10SCORER_SURPRISAL\x10\t\x12\x19\n\x15SCORER_DISCRIMINATION\x10\n2\xe3\x01\n\x0eScoringService\x12\x63\n\x0cSubmitScores\x12(.dragoman.scoring.v1.SubmitScoresRequest\x1a).dragoman.scoring.v1.SubmitScoresResponse\x12l\n\x0fSubmitScorecard\x12+.dragoman.scoring.v1.SubmitScorecardRequest\x1a,.dragoman.scoring.v1.SubmitScorecardResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dragoman.scoring.v1.scoring_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SCORER']._serialized_start=1429
-  _globals['_SCORER']._serialized_end=1714
+  _globals['_SCORER']._serialized_start=1655
+  _globals['_SCORER']._serialized_end=1940
   _globals['_EMBEDDERREF']._serialized_start=128
   _globals['_EMBEDDERREF']._serialized_end=156
-  _globals['_SCORESSPEC']._serialized_start=159
-  _globals['_SCORESSPEC']._serialized_end=778
-  _globals['_RUNREF']._serialized_start=780
-  _globals['_RUNREF']._serialized_end=856
-  _globals['_SCORECARDSPEC']._serialized_start=859
-  _globals['_SCORECARDSPEC']._serialized_end=1085
-  _globals['_SUBMITSCORESREQUEST']._serialized_start=1087
-  _globals['_SUBMITSCORESREQUEST']._serialized_end=1175
-  _globals['_SUBMITSCORESRESPONSE']._serialized_start=1177
-  _globals['_SUBMITSCORESRESPONSE']._serialized_end=1251
-  _globals['_SUBMITSCORECARDREQUEST']._serialized_start=1253
-  _globals['_SUBMITSCORECARDREQUEST']._serialized_end=1347
-  _globals['_SUBMITSCORECARDRESPONSE']._serialized_start=1349
-  _globals['_SUBMITSCORECARDRESPONSE']._serialized_end=1426
-  _globals['_SCORINGSERVICE']._serialized_start=1717
-  _globals['_SCORINGSERVICE']._serialized_end=1944
+  _globals['_STOPPING']._serialized_start=159
+  _globals['_STOPPING']._serialized_end=337
+  _globals['_SCORESSPEC']._serialized_start=340
+  _globals['_SCORESSPEC']._serialized_end=1004
+  _globals['_RUNREF']._serialized_start=1006
+  _globals['_RUNREF']._serialized_end=1082
+  _globals['_SCORECARDSPEC']._serialized_start=1085
+  _globals['_SCORECARDSPEC']._serialized_end=1311
+  _globals['_SUBMITSCORESREQUEST']._serialized_start=1313
+  _globals['_SUBMITSCORESREQUEST']._serialized_end=1401
+  _globals['_SUBMITSCORESRESPONSE']._serialized_start=1403
+  _globals['_SUBMITSCORESRESPONSE']._serialized_end=1477
+  _globals['_SUBMITSCORECARDREQUEST']._serialized_start=1479
+  _globals['_SUBMITSCORECARDREQUEST']._serialized_end=1573
+  _globals['_SUBMITSCORECARDRESPONSE']._serialized_start=1575
+  _globals['_SUBMITSCORECARDRESPONSE']._serialized_end=1652
+  _globals['_SCORINGSERVICE']._serialized_start=1943
+  _globals['_SCORINGSERVICE']._serialized_end=2170
 # @@protoc_insertion_point(module_scope)
