@@ -1,0 +1,210 @@
+"""Training a TopK coder with Adam in compiled kernels: nothing of the size of the weights is made but the weights.
+
+A batch passes twice. First in tiles of tokens: encoder product, the k strongest latents, reconstruction and derivative
+by the activations, one after the other while the tile is in the cache. Then in groups of latents: the gradient of a
+latent's rows is summed over its tokens and at once projected, stepped by Adam and renormalised, row by row.
+
+Sums over tokens go in the order of tokens and sums over latents in groups of a fixed size, so that a run does not
+depend on the number of threads.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from sparse_coders.auxk import auxk_loss
+from sparse_coders.coder_trainer import CoderTrainer, StepReport
+from sparse_coders.kernels.adam import Adam, Extra, Moments, Pairs, adam_row, update_latents
+from sparse_coders.kernels.by_latent import pairs_by_latent
+from sparse_coders.kernels.decoding import centre, decode
+from sparse_coders.kernels.rounded_encoder import RoundedEncoder, has_fast_bfloat16
+from sparse_coders.kernels.workers import Workers
+from sparse_coders.options import TrainerOptions
+from sparse_coders.sparse_coder import SparseCoder
+from sparse_coders.topk_coder import TopKCoder
+
+_GROUP = 256
+"""Latents that one thread updates at a time."""
+
+
+class _Tile(NamedTuple):
+    """Sums over the tokens of one tile."""
+
+    square: float
+    """Of the errors."""
+    fired: int
+    error: Float64[np.ndarray, " d_out"]
+    target: Float64[np.ndarray, " d_out"]
+    target_square: float
+
+
+class _Batch(NamedTuple):
+    """A batch between the two passes."""
+
+    centred: Float[Tensor, "n d_model"]
+    error: Float[Tensor, "n d_out"]
+    acts: Float[Tensor, "n k"]
+    d_acts: Float[Tensor, "n k"]
+    latents: Int64[Tensor, "n k"]
+
+
+def _sum_of(tiles: list[_Tile]) -> _Tile:
+    """Returns all sums, taken in the order of tokens."""
+    return _Tile(
+        square=sum(tile.square for tile in tiles),
+        fired=sum(tile.fired for tile in tiles),
+        error=np.sum([tile.error for tile in tiles], axis=0),
+        target=np.sum([tile.target for tile in tiles], axis=0),
+        target_square=sum(tile.target_square for tile in tiles),
+    )
+
+
+def trains(coder: SparseCoder, options: TrainerOptions) -> bool:
+    """Returns whether `FusedTopKTrainer` can train this coder in this way."""
+    return (
+        isinstance(coder, TopKCoder)
+        and coder.W_skip is None
+        and coder.device.type == "cpu"
+        and coder.dtype == torch.float32
+        and (options.optimiser, options.frozen, options.autocast) == ("adam", "none", "none")
+        and not options.multi_topk
+        and (options.max_grad_norm, options.ema_decay, options.resample_tokens) == (None, None, None)
+    )
+
+
+class FusedTopKTrainer(CoderTrainer):
+    """`CoderTrainer` for TopK coders with Adam on a CPU, with the same states; see `trains`."""
+
+    def __init__(self, coder: TopKCoder, options: TrainerOptions) -> None:
+        """Takes over a coder. No one else may change its weights between steps.
+
+        Args:
+            coder: Contiguous float32 weights on the CPU.
+            options: How; `trains` must hold.
+        """
+        super().__init__(coder, options)
+        self._k = coder.k
+        self._workers = Workers()
+        self._encoder: RoundedEncoder | None = None
+        self._seen: tuple[int, ...] = ()
+        self._batch: _Batch | None = None
+
+    @torch.no_grad()
+    def step(self, x: Float[Tensor, "n d_model"], y: Float[Tensor, "n d_out"], learning_rate: float) -> StepReport:
+        """Trains on a batch, see `CoderTrainer.step`."""
+        is_dead = self._idle_tokens >= self.options.dead_tokens
+        dead = is_dead.nonzero().flatten()
+        encoder, batch = self._current_encoder(), self._memory_for(x)
+        tiles = self._workers.each(
+            lambda tile: self._encode(encoder, batch, x, y, tile * encoder.tile_rows), -(-len(x) // encoder.tile_rows)
+        )
+        total = _sum_of(tiles)
+        variance = total.target_square - float(total.target @ total.target) / len(x)
+        offsets, places = np.empty(self.coder.d_sae + 1, np.int32), np.empty(batch.acts.numel(), np.int32)
+        pairs_by_latent(batch.acts.numpy(), batch.latents.numpy(), offsets, places)
+        scale = np.float32(2 / variance)
+        pairs = Pairs(offsets, places, self._k, batch.acts.flatten().numpy(), batch.d_acts.flatten().numpy(), scale)
+        auxk, extra = self._auxiliary(batch, dead, variance)
+        self._step_rows(pairs, batch, extra, total.error * float(scale), self._adam(learning_rate))
+        self._idle_tokens.add_(len(x)).masked_fill_(torch.as_tensor(np.diff(offsets) > 0), 0)
+        self._token_count += len(x)
+        self._step_count += 1
+        fvu = total.square / variance
+        loss = fvu + self.options.auxk_alpha * auxk
+        return StepReport(loss, fvu, total.fired / len(x), float(is_dead.float().mean()))
+
+    def _encode(
+        self,
+        encoder: RoundedEncoder,
+        batch: _Batch,
+        x: Float[Tensor, "n d_model"],
+        y: Float[Tensor, "n d_out"],
+        start: int,
+    ) -> _Tile:
+        """Passes one tile of tokens through the coder."""
+        rows = slice(start, start + encoder.tile_rows)
+        centred, error, acts, d_acts, latents = (values[rows] for values in batch)
+        b_dec, W_dec = self.coder.b_dec.detach().numpy(), self.coder.W_dec.detach().numpy()
+        target_sum, error_sum = np.empty(self.coder.d_out), np.empty(self.coder.d_out)
+        target = error if self.coder.transcoder else centred
+        target_square = centre(y[rows].numpy(), b_dec, target.numpy(), target_sum)
+        encoder.strongest(centred, acts, latents)
+        arrays = acts.numpy(), latents.numpy(), W_dec, target.numpy(), error.numpy(), d_acts.numpy()
+        square, fired = decode(*arrays, error_sum)
+        return _Tile(square, fired, error_sum, target_sum, target_square)
+
+    def _auxiliary(self, batch: _Batch, dead: Int64[Tensor, " n_dead"], variance: float) -> tuple[float, Extra]:
+        """Returns the auxiliary loss and its gradients, which are as many rows as latents are dead."""
+        coder, rows = self.coder, torch.full((self.coder.d_sae,), -1, dtype=torch.int32)
+        assert isinstance(coder, TopKCoder)
+        if not len(dead) or not self.options.auxk_alpha:
+            nothing = np.empty((0, 0), np.float32)
+            return 0.0, Extra(rows.numpy(), nothing, nothing.ravel(), nothing)
+        rows[dead] = torch.arange(len(dead), dtype=torch.int32)
+        aux = auxk_loss(coder, batch.centred, -batch.error, dead, torch.tensor(variance), self.options.auxk_alpha)
+        return float(aux.loss), Extra(rows.numpy(), aux.W_enc.numpy(), aux.b_enc.numpy(), aux.W_dec.numpy())
+
+    def _step_rows(
+        self, pairs: Pairs, batch: _Batch, extra: Extra, d_b_dec: Float64[np.ndarray, " d_out"], adam: Adam
+    ) -> None:
+        """Steps all parameters."""
+        coder, moments = self.coder, self._moments()
+        unit, rounded = self.options.unit_decoder(coder), self._current_encoder().rounded
+        centred, error = batch.centred.numpy(), batch.error.numpy()
+        latents = moments["W_enc"], moments["b_enc"], moments["W_dec"]
+
+        def group(place: int) -> Float64[np.ndarray, " d_model"]:
+            first, through_encoder = place * _GROUP, np.empty(coder.d_model)
+            end = min(first + _GROUP, coder.d_sae)
+            update_latents(first, end, adam, pairs, centred, error, extra, unit, *latents, rounded, through_encoder)
+            return through_encoder
+
+        through_encoder = np.sum(self._workers.each(group, -(-coder.d_sae // _GROUP)), axis=0)
+        gradient = d_b_dec if coder.transcoder else d_b_dec - through_encoder
+        adam_row(adam, gradient.astype(np.float32), *moments["b_dec"])
+
+    def _adam(self, learning_rate: float) -> Adam:
+        """Counts a step of the optimiser and returns what it does."""
+        state = self._optimiser.state()
+        for name, _ in self.coder.named_parameters():
+            state[f"adam.{name}.step"] += 1
+        count = state["adam.W_enc.step"].item()
+        beta1 = 0.9 if self.options.beta1 is None else self.options.beta1
+        beta2 = self.options.beta2
+        size, correction = learning_rate / (1 - beta1**count), (1 - beta2**count) ** 0.5
+        return Adam(*(np.float32(value) for value in (1 - beta1, beta2, 1 - beta2, size, correction, 1e-8)))
+
+    def _moments(self) -> dict[str, Moments]:
+        state = self._optimiser.state()
+        return {
+            name: Moments(
+                value.detach().numpy(),
+                state[f"adam.{name}.exp_avg"].numpy(),
+                state[f"adam.{name}.exp_avg_sq"].numpy(),
+            )
+            for name, value in self.coder.named_parameters()
+        }
+
+    def _current_encoder(self) -> RoundedEncoder:
+        """Returns the encoder as it is; reads it again when the weights were exchanged for others."""
+        W_enc, b_enc = self.coder.W_enc, self.coder.get_parameter("b_enc")
+        seen = (W_enc.data_ptr(), W_enc._version, b_enc.data_ptr())
+        if self._encoder is None or self._seen != seen:
+            self._encoder, self._seen = RoundedEncoder(W_enc, b_enc, has_fast_bfloat16()), seen
+        return self._encoder
+
+    def _memory_for(self, x: Float[Tensor, "n d_model"]) -> _Batch:
+        """Returns memory for what is known of a batch between the passes, the last batch's where it fits."""
+        n, coder = len(x), self.coder
+        if self._batch is None or len(self._batch.acts) != n:
+            self._batch = _Batch(
+                x if coder.transcoder else torch.empty(n, coder.d_model),
+                torch.empty(n, coder.d_out),
+                torch.empty(n, self._k),
+                torch.empty(n, self._k),
+                torch.empty(n, self._k, dtype=torch.int64),
+            )
+        return self._batch._replace(centred=x) if coder.transcoder else self._batch
