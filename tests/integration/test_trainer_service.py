@@ -116,7 +116,7 @@ def test_a_coder_survives_the_death_of_its_worker_and_is_evaluated(cluster: Clus
 def test_a_sweep_whose_worker_is_killed_at_random_moments(cluster: Cluster, tmp_path: Path) -> None:
     x = planted_activations(2000, 16, 24, 3)
     source = put(cluster, write_activations(tmp_path / "a", x.split(1000), targets=(x @ x[:16].T).split(1000)))
-    base = {"activations_id": source.id, **SWEPT}
+    base: dict[str, Any] = {"activations_id": source.id, **SWEPT}
     spec = pb.SweepSpec(base=pb.CoderSpec(**base), ks=[3])
     spec.architectures.extend([pb.ARCHITECTURE_TOPK, pb.ARCHITECTURE_JUMPRELU])
     request = pb.SubmitSweepRequest(spec=spec, request_id="sweep")
