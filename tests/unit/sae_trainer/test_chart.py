@@ -46,3 +46,11 @@ def test_a_page_stands_alone_and_names_are_escaped() -> None:
     assert "a &lt;b&gt;" in text
     assert "c &amp; d" in text
     assert not re.search(r"(src|href)=|<script|url\(", text)
+
+
+def test_figures_stand_above_the_charts() -> None:
+    text = page(
+        "a", [], {"fvu": 0.123456789, "fvu_interval": [0.1, 0.25], "n": 12345, "unit": "<rows>", "no": None}
+    ).decode()
+    cells = ("0.12346", "0.1 to 0.25", "12,345", "&lt;rows&gt;", "not known")
+    assert all(f"<td>{cell}" in text for cell in cells)

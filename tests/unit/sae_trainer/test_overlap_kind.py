@@ -58,7 +58,9 @@ def test_a_coder_shares_all_with_itself_and_nothing_with_random_directions(tmp_p
         "latents.parquet",
         "other_latents.parquet",
         "overlap.json",
+        "overlap.html",
     }
+    assert "<tr><th>shared_fraction<td>1<tr>" in found.read("overlap.html").decode()
 
 
 def test_a_permuted_copy_is_the_same_coder(tmp_path: Path) -> None:

@@ -111,9 +111,13 @@ def summarise(context: Context) -> Iterator[Progress | Part]:
     _write_latents(path, sums)
     yield Part(path.name, path, row_count=len(sums.firing_count))
     density = bar_chart("latents by density", "log10 of firings over tokens", histogram.log10_edges, histogram.counts)
-    yield Part("evaluation.html", data=page("Densities", [density]))
+    yield Part("evaluation.html", data=page("Evaluation", [density], _shown(statistics)))
     document = json.dumps(statistics, indent=2, sort_keys=True, allow_nan=False).encode()
     yield Part("evaluation.json", data=document, metadata=statistics)
+
+
+def _shown(statistics: Mapping[str, Json]) -> Mapping[str, Json]:
+    return {name: value for name, value in statistics.items() if not isinstance(value, dict)}
 
 
 def _batches(spec: EvaluationSpec, context: Context, blocks: Blocks) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

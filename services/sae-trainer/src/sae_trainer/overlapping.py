@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sae_trainer.coder_artifact import coder_folder
 from sae_trainer.config import Config
+from sae_trainer.core.chart import bar_chart, page
 from sae_trainer.core.matching import Matching
 from sae_trainer.core.shared_latents import match_directions, null_figures, overlap_of, shared
 from sae_trainer.device import prepared_device
@@ -69,6 +70,8 @@ def summarise(spec: OverlapSpec, context: Context) -> Iterator[Progress | Part]:
     yield _table("latents.parquet", context.scratch, columns | _nearest(encoder, decoder, "") | {"shared": both})
     other = _nearest(encoder, decoder, "other_") | {"shared": other_both}
     yield _table("other_latents.parquet", context.scratch, other)
+    shown = {name: value for name, value in statistics.items() if not isinstance(value, dict)}
+    yield Part("overlap.html", data=page("Overlap", _drawn(encoder, decoder), shown))
     document = json.dumps(statistics, indent=2, sort_keys=True, allow_nan=False).encode()
     yield Part(SUMMARY_PART, data=document, metadata=statistics)
 
@@ -101,6 +104,16 @@ def _nearest(encoder: Matching, decoder: Matching, side: str) -> dict[str, np.nd
         for of, m in _named(encoder, decoder)
         for name in ("nearest", "nearest_cosine")
     }
+
+
+def _drawn(encoder: Matching, decoder: Matching) -> list[str]:
+    """Returns a histogram of the cosines of each matching."""
+    edges = [float(edge) for edge in np.linspace(-1, 1, 41)]
+    charts: list[str] = []
+    for of, matching in _named(encoder, decoder):
+        counts, _ = np.histogram(np.clip(matching.cosine[matching.match >= 0], -1, 1), edges)
+        charts.append(bar_chart(f"latents by their {of}'s cosine with its partner", "cosine", edges, counts.tolist()))
+    return charts
 
 
 def _table(name: str, folder: Path, columns: dict[str, np.ndarray]) -> Part:

@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 220, 64, 34, 12, 12
 _TICKS = 4
@@ -11,6 +11,8 @@ _MOST_POINTS = 600
 _STYLE = """
 :root { color-scheme: light dark; font: 14px system-ui, sans-serif; }
 body { max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
+table { margin: 0 0 1.5rem; border-spacing: 1.5rem 0; margin-left: -1.5rem; }
+th { text-align: left; font-weight: normal; opacity: .7; } td { font-variant-numeric: tabular-nums; }
 figure { display: inline-block; margin: 0 1rem 1.5rem 0; vertical-align: top; }
 svg { width: 560px; max-width: 100%; height: auto; }
 line { stroke: currentColor; opacity: .25; } polyline { fill: none; stroke: #2a78d6; stroke-width: 1.5; }
@@ -18,11 +20,13 @@ rect { fill: #2a78d6; } text { fill: currentColor; font-size: 11px; }
 """
 
 
-def page(title: str, charts: Sequence[str]) -> bytes:
-    """Returns a page of charts."""
+def page(title: str, charts: Sequence[str], figures: Mapping[str, object] | None = None) -> bytes:
+    """Returns a page of charts, below a table of figures: numbers, or pairs of them, by name."""
     name = html.escape(title)
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title><style>{_STYLE}</style>'
-    return f"{head}<h1>{name}</h1>{''.join(charts)}</html>\n".encode()
+    rows = "".join(f"<tr><th>{html.escape(key)}<td>{_text(value)}" for key, value in (figures or {}).items())
+    table = f"<table>{rows}</table>" if rows else ""
+    return f"{head}<h1>{name}</h1>{table}{''.join(charts)}</html>\n".encode()
 
 
 def line_chart(title: str, x_label: str, x: Sequence[float], y: Sequence[float]) -> str:
@@ -47,6 +51,14 @@ def bar_chart(title: str, x_label: str, edges: Sequence[float], counts: Sequence
         if count
     ]
     return _figure(title, frame.axes(x_label) + "".join(bars))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return " to ".join(_text(one) for one in value)  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    return "not known" if value is None else html.escape(f"{value:,}" if isinstance(value, int) else str(value))
 
 
 class _Frame:
