@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -188,6 +189,34 @@ def test_equal_counter_examples_are_ordered_by_seed() -> None:
     orders = {tuple(same_token_order(tokens, {1: 2.0, 2: 1.0}, seed).tolist()) for seed in range(20)}
     assert orders == {(0, 2, 3, 1)}
     assert len({tuple(same_token_order(tokens, {}, seed).tolist()) for seed in range(20)}) > 5
+
+
+def test_a_dialogue_is_kept_whole_and_all_its_tokens_counted(root: Path, tmp_path: Path) -> None:
+    def talk(prompt: Any) -> Written:
+        if "Description:" not in prompt.question:
+            own = prompt.question.rsplit("Marked tokens: ", 1)[1]
+            return Written(f"[HYPOTHESIS]: {own}\n[HYPOTHESIS]: nothing", "stop", 100, 60, 7)
+        if prompt.instructions.startswith("A description says"):
+            return Written("[EXPLANATION]: anything", "stop", 50, 0, 3)
+        lines = prompt.question.splitlines()
+        words = {word.strip() for word in lines[0].removeprefix("Description:").split(",")}
+        found = [line.split(".")[0] for line in lines[1:] if words & set(line.split())]
+        return Written(f"[FITS]: {', '.join(found) or 'none'}", "stop", 30, 20, 2)
+
+    chosen = {"example_count": 10, "counter_count": 5, "counter_source": "silent"}
+    artifact, writer = run(root, tmp_path / "job", "hypotheses", talk, **chosen)
+    again, _ = run(root, tmp_path / "again", "hypotheses", talk, order=reversed_order, **chosen)
+    assert [p.sha256 for p in artifact.manifest.parts] == [p.sha256 for p in again.manifest.parts]
+    assert len(writer.prompts) == 4 * 5
+    for row in rows(artifact):
+        assert set(row["explanation"].split(", ")) <= set(PLANTED[row["latent"]])
+        assert re.fullmatch(r"balanced accuracy (1\.00|0\.90) in its own test on 10 train windows", row["reason"])
+        assert (row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"]) == (240, 120, 16)
+        assert row["prompt"].count("\n----\n") == row["reply"].count("\n----\n") == 4
+    dry, _ = run(root, tmp_path / "dry", "hypotheses", dry_run=True, **chosen)
+    statistics: Any = dry.manifest.statistics
+    assert statistics["planned_completion_tokens"] == 4 * 6 * 128
+    assert statistics["planned_prompt_tokens"] > sum(len(row["prompt"].split()) for row in rows(artifact))
 
 
 # ------------------------------------------------------------------------------- effects

@@ -10,6 +10,7 @@ from dragoman.kinds import Checkpoint, Context, Part, Progress
 from latent_cache.token_rows import TokenRows
 
 from explainer.core.budget import affordable
+from explainer.core.explainers import EXPLAINERS
 from explainer.core.prompt import Prompt
 from explainer.drafting import drafts
 from explainer.selecting import read_slice
@@ -19,7 +20,6 @@ from explainer.writer import Writer
 
 BUDGET_PART = "budget.json"
 
-_BATCH = 8  # prompts between two signs of life
 _MARGIN = 1.25  # another tokenizer's count is rarely further off
 _TURN_TOKENS = 8  # what a chat template puts around a turn
 
@@ -27,18 +27,17 @@ _TURN_TOKENS = 8  # what a chat template puts around a turn
 def count(
     spec: ExplanationsSpec, context: Context, tokens: Artifact, writer: Writer
 ) -> Iterator[Progress | Part | Checkpoint]:
-    """Yields how many prompt tokens each latent of this task's slice would take; 0 where nothing is asked."""
+    """Yields how many prompts, of how many tokens, each latent of this task's slice would take."""
     latents = read_slice(context)
     drafted = yield from drafts(spec, context, tokens, latents)
-    planned = [0] * len(latents)
-    asked = [(i, draft.prompt) for i, draft in enumerate(drafted) if draft.prompt is not None]
+    explainer = EXPLAINERS[spec.explainer]
+    planned: list[dict[str, int]] = []
     counter = ""
-    for first in range(0, len(asked), _BATCH):
-        batch = asked[first : first + _BATCH]
-        counts, counter = _counted([prompt for _, prompt in batch], spec, tokens, writer)
-        for (i, _), found in zip(batch, counts, strict=True):
-            planned[i] = found
-        yield Progress(first + len(batch), len(asked), "prompts", "counting tokens")
+    for done, draft in enumerate(drafted, start=1):
+        prompts = [] if draft.evidence is None else explainer.planned(draft.evidence)
+        counts, counter = _counted(prompts, spec, tokens, writer) if prompts else ([], counter)
+        planned.append({"tokens": sum(counts), "replies": len(counts)})
+        yield Progress(done, len(latents), "latents", "counting tokens")
     data = json.dumps({"planned": planned, "counter": counter}).encode()
     yield Part(f"counted-{context.task.index:05d}.json", data=data, row_count=len(planned), keep=False)
 
@@ -62,14 +61,13 @@ def budget(spec: ExplanationsSpec, context: Context) -> Iterator[Progress | Part
     yield Progress(0, 1, "budgets", "adding up")
     assert spec.llm is not None
     counted: list[Any] = [json.loads(context.own.read(part.name)) for part in parts_of(spec, context, COUNT)]
-    planned: list[int] = [n for part in counted for n in part["planned"]]
+    planned: list[dict[str, int]] = [each for part in counted for each in part["planned"]]
     longest = spec.llm.max_tokens
-    end = affordable([n + longest if n else 0 for n in planned], spec.token_budget)
-    asked = [n for n in planned[:end] if n]
+    end = affordable([each["tokens"] + longest * each["replies"] for each in planned], spec.token_budget)
     metadata: dict[str, Json] = {
-        "planned_prompt_tokens": sum(asked),
-        "planned_completion_tokens": longest * len(asked),
+        "planned_prompt_tokens": sum(each["tokens"] for each in planned[:end]),
+        "planned_completion_tokens": longest * sum(each["replies"] for each in planned[:end]),
         "token_counter": next((part["counter"] for part in counted if part["counter"]), None),
     }
-    data = json.dumps({"end": end, "planned": planned}).encode()
+    data = json.dumps({"end": end, "planned": [each["tokens"] for each in planned]}).encode()
     yield Part(BUDGET_PART, data=data, row_count=len(planned), metadata=metadata, keep=False)

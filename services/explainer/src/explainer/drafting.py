@@ -10,8 +10,8 @@ from dragoman.kinds import Context, Progress
 from dragoman.llm import Failure
 from latent_cache import KeptWindows, LatentIndex, Window
 
+from explainer.core.evidence import Evidence
 from explainer.core.explainers import EXPLAINERS
-from explainer.core.prompt import Prompt
 from explainer.gathering import Gathered, Gathering, places_of, with_assumed_passages, with_passages
 from explainer.spec import ExplanationsSpec
 from explainer.verbaliser import Verbaliser
@@ -24,11 +24,11 @@ Row = dict[str, Any]
 
 @dataclass(slots=True)
 class Draft:
-    """A latent before its reply: its row so far, the rows of its windows, and what to ask (None: nothing)."""
+    """A latent before its reply: its row so far, the rows of its windows, and what to ask of (None: nothing)."""
 
     row: Row
     windows: list[Row]
-    prompt: Prompt | None
+    evidence: Evidence | None
 
 
 def drafts(
@@ -127,9 +127,8 @@ def _explained(row: Row, windows: list[Row], name: str, gathered: Gathered) -> D
         row |= {"outcome": "explained", "explanation": explainer.text(gathered.evidence)}
         return Draft(row, windows, None)
     assert explainer.prompt is not None, f"explainer {name} has neither a prompt nor a text"
-    prompt = explainer.prompt(gathered.evidence)
-    row["prompt"] = prompt.text()
-    return Draft(row, windows, prompt)
+    row["prompt"] = explainer.prompt(gathered.evidence).text()
+    return Draft(row, windows, gathered.evidence)
 
 
 def _counted(index: LatentIndex, latent: int, rank: int, token_count: int) -> Row:

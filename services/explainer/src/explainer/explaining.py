@@ -9,14 +9,15 @@ from dragoman.artifacts import Artifact
 from dragoman.ids import Json, derived_seed
 from dragoman.kinds import Checkpoint, Context, Part, Progress
 
-from explainer.core.reply import parse
+from explainer.asking import dialogues
+from explainer.core.explainers import EXPLAINERS
 from explainer.counting import BUDGET_PART
 from explainer.drafting import TOKENS, Draft, Row, drafts
 from explainer.selecting import read_slice
 from explainer.spec import ExplanationsSpec
 from explainer.tables import EXPLANATIONS_SCHEMA, WINDOWS_SCHEMA, table_bytes
 from explainer.verbaliser import Verbaliser
-from explainer.writer import Writer, Written
+from explainer.writer import Writer
 
 ATTEMPTED = ("explained", "unparsable", "refused", "timeout", "no_evidence")
 """Outcomes of attempted latents; all but the first are failures."""
@@ -33,38 +34,40 @@ def explain(
     drafted = yield from drafts(spec, context, tokens, latents, None if spec.dry_run else verbaliser)
     if spec.counts_tokens:
         _apply_budget(spec, context, drafted)
-    asked = [draft for draft in drafted if draft.prompt is not None]
+    asked = [draft for draft in drafted if draft.evidence is not None]
     done = len(drafted) - len(asked)
-    for index, written in _replies(spec, asked, writer):
-        asked[index].row.update(_answered(written, spec.llm.model if spec.llm else ""))
-        done += 1
+    for ended in _answers(spec, asked, writer):
+        if ended is not None:
+            asked[ended[0]].row.update(ended[1])
+            done += 1
         yield Progress(done, len(latents), "latents", metrics=_token_counts([d.row for d in drafted]))
     yield from _parts(drafted, context.task.index)
 
 
-def _replies(spec: ExplanationsSpec, asked: Sequence[Draft], writer: Writer) -> Iterator[tuple[int, Written]]:
-    prompts = [draft.prompt for draft in asked if draft.prompt is not None]
-    if not prompts:
+def _answers(spec: ExplanationsSpec, asked: Sequence[Draft], writer: Writer) -> Iterator[tuple[int, Row] | None]:
+    evidence = [draft.evidence for draft in asked if draft.evidence is not None]
+    if not evidence:
         return
     assert spec.llm is not None, "an explainer with a prompt has a model: options.FORMS"
-    yield from writer.write(prompts, spec.llm, derived_seed(spec.seed, "sampling"))
+    seed = derived_seed(spec.seed, "sampling")
+    yield from dialogues(EXPLAINERS[spec.explainer], evidence, spec.llm, seed, writer)
 
 
 def _apply_budget(spec: ExplanationsSpec, context: Context, drafted: Sequence[Draft]) -> None:
-    """Takes their prompts from drafts that the budget does not reach, and from all in a dry run."""
+    """Leaves nothing to ask of drafts that the budget does not reach, and of all in a dry run."""
     payload: Any = context.task.payload
     allowed: Any = json.loads(context.own.read(BUDGET_PART))
     for place, draft in enumerate(drafted, start=int(payload["first"])):
-        if draft.prompt is None:
+        if draft.evidence is None:
             continue
         draft.row["planned_tokens"] = allowed["planned"][place]
         if place >= allowed["end"]:
             reason = f"the token budget of {spec.token_budget} was planned for latents before it"
             draft.row |= {"outcome": "over_budget", "reason": reason, "prompt": None}
-            draft.prompt = None
+            draft.evidence = None
         elif spec.dry_run:
             draft.row |= {"outcome": "planned", "reason": "a dry run asks nothing"}
-            draft.prompt = None
+            draft.evidence = None
 
 
 def _parts(drafted: Sequence[Draft], index: int) -> Iterator[Part]:
@@ -78,14 +81,6 @@ def _parts(drafted: Sequence[Draft], index: int) -> Iterator[Part]:
     windows = [row for draft in drafted for row in draft.windows]
     table = table_bytes(windows, WINDOWS_SCHEMA)
     yield Part(f"windows-{index:05d}.parquet", data=table, row_count=len(windows), keep=False)
-
-
-def _answered(written: Written, model: str) -> Row:
-    row: Row = {"reply": written.text, "model": model, **{name: getattr(written, name) for name in TOKENS}}
-    if written.failure:
-        return row | {"outcome": written.failure, "reason": written.reason}
-    reply = parse(written.text, written.finish_reason)
-    return row | {"outcome": reply.outcome, "explanation": reply.explanation, "reason": reply.reason}
 
 
 def _token_counts(rows: Sequence[Row]) -> Mapping[str, float]:

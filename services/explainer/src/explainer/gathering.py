@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dragoman.artifacts import Artifact
+from dragoman.ids import derived_seed
 from dragoman.kinds import Context
 from latent_cache import Window
 
@@ -66,6 +67,7 @@ class Gathering:
             counters=[self._example(window) for window in counters],
             output=output,
             show_strengths=bool(spec.show_strengths),
+            seed=derived_seed(spec.seed, spec.latents_id, latent, "evidence"),
         )
         return Gathered(evidence, drawn, counters, missing=missing)
 

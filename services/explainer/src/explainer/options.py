@@ -61,6 +61,7 @@ FORMS: Mapping[str, Form] = {
     "no_activations": Form(_WINDOWS, llm=_SHORT),
     "chain_of_thought": Form(_STRENGTHS, llm=_LONG),
     "contrastive": Form({**_STRENGTHS, **_COUNTERS}, llm=_SHORT),
+    "hypotheses": Form({**_COUNTERS, **_STRENGTHS, "counter_count": 10}, llm={"max_tokens": 128}),
     "max_act": Form({"example_count": 10, "sampling": "top"}, llm=_SHORT),
     "output": Form(_OUTPUT, required=frozenset({"effects_id"}), optional=frozenset({"kl_target"}), llm=_SHORT),
     "ensemble": Form(

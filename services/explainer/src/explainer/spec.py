@@ -13,6 +13,7 @@ Explainer = Literal[
     "no_activations",
     "chain_of_thought",
     "contrastive",
+    "hypotheses",
     "max_act",
     "output",
     "ensemble",

@@ -2,23 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
+from explainer.core.dialogue import Heard
 from explainer.core.prompt import Prompt
 from explainer.spec import LlmRef
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
-    """The engine's reply to one prompt, or why there is none."""
+class Written(Heard):
+    """The engine's reply to one prompt, or why there is none, and what it took."""
 
-    text: str
-    finish_reason: str
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
-    failure: Literal["", "unparsable", "refused", "timeout"] = ""
-    reason: str = ""
 
 
 class Writer(Protocol):

@@ -42,3 +42,5 @@ class Evidence:
     sentence: str = ""
     """For explainers that ask no model: the text to take."""
     show_strengths: bool = True
+    seed: int = 0
+    """For an order of the latent's own."""

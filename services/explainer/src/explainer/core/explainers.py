@@ -1,6 +1,6 @@
 """The table of explainers: what a spec may name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from explainer.core import (
@@ -8,12 +8,14 @@ from explainer.core import (
     contrastive,
     default,
     ensemble,
+    hypotheses,
     max_act,
     no_activations,
     output,
     plain,
     verbalised,
 )
+from explainer.core.dialogue import Dialogue, single
 from explainer.core.evidence import Evidence
 from explainer.core.example import MARK_THRESHOLD
 from explainer.core.prompt import Prompt
@@ -27,10 +29,24 @@ class Explainer:
     """A way to an explanation: a prompt for a language model, or a text of its own. One of the two is None."""
 
     version: str
-    """Of the prompt and of how the reply is read, or of the text."""
+    """Of the prompts and of how replies are read, or of the text."""
     prompt: Callable[[Evidence], Prompt] | None = None
+    """The first prompt, and the only one where there is no `dialogue`."""
     text: Callable[[Evidence], str] | None = None
     mark_threshold: float = MARK_THRESHOLD
+    dialogue: Callable[[Evidence], Dialogue] | None = None
+    assumed: Callable[[Evidence], Sequence[Prompt]] | None = None
+    """Of a dialogue: prompts as long as those that it may put, for counting beforehand."""
+
+    def begin(self, evidence: Evidence) -> Dialogue:
+        """Starts the dialogue on a latent, for an explainer with a prompt."""
+        assert self.prompt is not None, f"{self.version} asks nothing"
+        return single(self.prompt(evidence)) if self.dialogue is None else self.dialogue(evidence)
+
+    def planned(self, evidence: Evidence) -> Sequence[Prompt]:
+        """Returns the prompts to count beforehand, for an explainer with a prompt."""
+        assert self.prompt is not None, f"{self.version} asks nothing"
+        return [self.prompt(evidence)] if self.assumed is None else self.assumed(evidence)
 
 
 EXPLAINERS: Mapping[str, Explainer] = {
@@ -42,6 +58,9 @@ EXPLAINERS: Mapping[str, Explainer] = {
     "output": Explainer(output.VERSION, output.prompt),
     "ensemble": Explainer(ensemble.VERSION, ensemble.prompt),
     "nla": Explainer(verbalised.VERSION, verbalised.prompt),
+    "hypotheses": Explainer(
+        hypotheses.VERSION, hypotheses.prompt, dialogue=hypotheses.dialogue, assumed=hypotheses.assumed
+    ),
     "eleuther_acts_top5": Explainer("eleuther_acts_top5-1", chain_of_thought.prompt, mark_threshold=EVIDENCE_THRESHOLD),
     "acts_top5": Explainer(plain.TOP_VERSION, text=plain.strongest_texts),
     "other_latent": Explainer(plain.OTHER_VERSION, text=plain.given),

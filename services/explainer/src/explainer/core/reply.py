@@ -8,7 +8,7 @@ TAG = "[EXPLANATION]:"
 LONGEST = 600
 """Characters of an explanation that are kept."""
 
-Outcome = Literal["explained", "unparsable", "refused"]
+Outcome = Literal["explained", "unparsable", "refused", "timeout"]
 
 # Small models vary the tag: case, bold, missing brackets at the start of a line.
 _TAG = re.compile(r"\[\s*explanation\s*\]\s*\**\s*:?|^\W*explanation\s*\**\s*:", re.IGNORECASE | re.MULTILINE)
@@ -21,7 +21,7 @@ _REFUSAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The outcome of one prompt; `explanation` is None unless it is "explained"."""
+    """How asking ended; `explanation` is None unless it is "explained"."""
 
     outcome: Outcome
     explanation: str | None

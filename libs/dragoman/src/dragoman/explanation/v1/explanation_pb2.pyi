@@ -25,6 +25,7 @@ class Explainer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EXPLAINER_GENERIC: _ClassVar[Explainer]
     EXPLAINER_RANDOM: _ClassVar[Explainer]
     EXPLAINER_ORACLE: _ClassVar[Explainer]
+    EXPLAINER_HYPOTHESES: _ClassVar[Explainer]
 
 class Sampling(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -62,6 +63,7 @@ EXPLAINER_OTHER_LATENT: Explainer
 EXPLAINER_GENERIC: Explainer
 EXPLAINER_RANDOM: Explainer
 EXPLAINER_ORACLE: Explainer
+EXPLAINER_HYPOTHESES: Explainer
 SAMPLING_UNSPECIFIED: Sampling
 SAMPLING_QUANTILES: Sampling
 SAMPLING_TOP: Sampling
