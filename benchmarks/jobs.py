@@ -238,7 +238,7 @@ class Soak:
         shell, since = self.shell, time.time()
         before, memory, began = shell.cpu(), shell.memory(), time.perf_counter()
         left = iter(range(self.jobs))
-        killing = asyncio.create_task(self._kill())
+        killing = asyncio.gather(self._kill(), self._supervise())
         await asyncio.gather(*(self._client(left) for _ in range(self.clients)))
         seconds = time.perf_counter() - began
         killing.cancel()
@@ -285,6 +285,17 @@ class Soak:
             victim = self.random.choice(["api", "nats", "store", self.random.choice(workers)])
             self.kills[victim.partition("-")[0]] += 1
             await asyncio.to_thread(cluster.restart, victim, self.random.uniform(0.0, 1.5))
+
+    async def _supervise(self) -> None:
+        """Starts what ended by itself, as systemd or Kubernetes would, and tells of it."""
+        cluster = self.shell.cluster
+        while True:
+            await asyncio.sleep(1.0)
+            for name, process in list(cluster.processes.items()):
+                if process.poll() is not None:
+                    self.kills[f"{name.partition('-')[0]} ended by itself"] += 1
+                    say(f"{name} ended with {process.returncode}", cluster.log(name)[-400:])
+                    cluster.start(name)
 
     async def _check(self, since: float) -> dict[str, int]:
         """Counts what is not as it should be."""

@@ -20,11 +20,14 @@ SUPPORT = Path(__file__).parent
 
 
 def free_port() -> int:
-    """Returns a port that was free a moment ago, low enough that port + 10000 is a port too."""
+    """Returns a port that was free a moment ago, and port + 10000 with it.
+
+    Both below what the kernel gives to connections: a killed server must find its port again.
+    """
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1] % 20000 + 20000
+            port = probe.getsockname()[1] % 4000 + 18000
         with socket.socket() as first, socket.socket() as second:
             try:
                 first.bind(("127.0.0.1", port))
