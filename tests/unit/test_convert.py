@@ -24,6 +24,8 @@ SPECS: list[type[Message]] = [
     activation_pb2.LatentsSpec,
     training_pb2.CoderSpec,
     training_pb2.EvaluationSpec,
+    training_pb2.OverlapSpec,
+    training_pb2.ExportSpec,
     explanation_pb2.ExplanationsSpec,
     scoring_pb2.ScoresSpec,
     scoring_pb2.ScorecardSpec,
