@@ -184,6 +184,12 @@ def test_cancel_retry_and_dead_letters(shell: Shell) -> None:
     assert [letter["task_id"] for letter in letters] == ["0-3"]
 
 
+def test_logs(shell: Shell) -> None:
+    text, _ = shell.submit()
+    assert shell("logs", text[:12], "--task", "0-7") == "1970-01-01T00:00:01+00:00 0-7.1 INFO    test: said\n"
+    assert [line["message"] for line in json.loads(shell("logs", text, "--json"))] == ["said"]
+
+
 def test_get_and_lineage(shell: Shell) -> None:
     tokens = shell.services.store.put("tokens", b"abc").id
     coder = shell.services.store.put("coder", b"defg", {"activations": tokens}).id
