@@ -98,6 +98,8 @@ def test_divergence_shows() -> None:
     batch = batches()[0].clone()
     batch[3, 3] = torch.nan
     assert not trainer.step(batch, batch, 1e-3).fvu < 1
+    same = torch.full((50, 24), 3.0)
+    assert not FusedTopKTrainer(autoencoder(), REVIVING).step(same, same, 1e-3).fvu < 1
 
 
 def test_who_gets_the_compiled_trainer(monkeypatch: pytest.MonkeyPatch) -> None:

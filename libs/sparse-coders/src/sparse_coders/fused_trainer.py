@@ -8,6 +8,7 @@ Sums over tokens go in the order of tokens and sums over latents in groups of a 
 depend on the number of threads.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +63,14 @@ def _sum_of(tiles: list[_Tile]) -> _Tile:
     )
 
 
+def _grouped(batch: _Batch, d_sae: int, scale: float) -> Pairs:
+    """Returns what fired by latent; activations and their derivatives are to be multiplied by the scale."""
+    offsets, places = np.empty(d_sae + 1, np.int32), np.empty(batch.acts.numel(), np.int32)
+    pairs_by_latent(batch.acts.numpy(), batch.latents.numpy(), offsets, places)
+    k, acts, d_acts = batch.acts.shape[1], batch.acts.flatten().numpy(), batch.d_acts.flatten().numpy()
+    return Pairs(offsets, places, k, acts, d_acts, np.float32(scale))
+
+
 def trains(coder: SparseCoder, options: TrainerOptions) -> bool:
     """Returns whether `FusedTopKTrainer` can train this coder in this way."""
     return (
@@ -96,20 +105,17 @@ class FusedTopKTrainer(CoderTrainer):
     def step(self, x: Float[Tensor, "n d_model"], y: Float[Tensor, "n d_out"], learning_rate: float) -> StepReport:
         """Trains on a batch, see `CoderTrainer.step`."""
         is_dead = self._idle_tokens >= self.options.dead_tokens
-        dead = is_dead.nonzero().flatten()
         encoder, batch = self._current_encoder(), self._memory_for(x)
         tiles = self._workers.each(
             lambda tile: self._encode(encoder, batch, x, y, tile * encoder.tile_rows), -(-len(x) // encoder.tile_rows)
         )
         total = _sum_of(tiles)
-        variance = total.target_square - float(total.target @ total.target) / len(x)
-        offsets, places = np.empty(self.coder.d_sae + 1, np.int32), np.empty(batch.acts.numel(), np.int32)
-        pairs_by_latent(batch.acts.numpy(), batch.latents.numpy(), offsets, places)
-        scale = np.float32(2 / variance)
-        pairs = Pairs(offsets, places, self._k, batch.acts.flatten().numpy(), batch.d_acts.flatten().numpy(), scale)
-        auxk, extra = self._auxiliary(batch, dead, variance)
-        self._step_rows(pairs, batch, extra, total.error * float(scale), self._adam(learning_rate))
-        self._idle_tokens.add_(len(x)).masked_fill_(torch.as_tensor(np.diff(offsets) > 0), 0)
+        # Never below 0 by rounding; tokens that are all the same have none, and an FVU that is not a number.
+        variance = max(total.target_square - float(total.target @ total.target) / len(x), 0.0) or math.nan
+        pairs = _grouped(batch, self.coder.d_sae, 2 / variance)
+        auxk, extra = self._auxiliary(batch, is_dead.nonzero().flatten(), variance)
+        self._step_rows(pairs, batch, extra, total.error * (2 / variance), self._adam(learning_rate))
+        self._idle_tokens.add_(len(x)).masked_fill_(torch.as_tensor(np.diff(pairs.offsets) > 0), 0)
         self._token_count += len(x)
         self._step_count += 1
         fvu = total.square / variance

@@ -15,7 +15,7 @@ Real: TypeAlias = Any
 """A float32 of compiled code, which the type checker takes for any element, row or array of NumPy's."""
 # Sums may be taken in several lanes and products fused into them: the result depends on the machine's vector width, as
 # in any BLAS, but never on the number of threads. What is not a number stays so.
-_FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"reassoc", "contract", "nsz", "arcp"}}
 
 
 def compiled(function: _F) -> _F:
@@ -25,14 +25,14 @@ def compiled(function: _F) -> _F:
     container), each process compiles for itself, some seconds long. NUMBA_CACHE_DIR names another place.
     """
     try:
-        return cast(_F, numba.njit(function, nogil=True, cache=True, fastmath=_FASTMATH))
+        return cast(_F, numba.njit(function, cache=True, **_OPTIONS))
     except RuntimeError:
-        return cast(_F, numba.njit(function, nogil=True, fastmath=_FASTMATH))
+        return cast(_F, numba.njit(function, **_OPTIONS))
 
 
 def inlined(function: _F) -> _F:
     """Returns the function for use inside compiled ones."""
-    return cast(_F, numba.njit(function, nogil=True, fastmath=_FASTMATH, inline="always"))
+    return cast(_F, numba.njit(function, inline="always", **_OPTIONS))
 
 
 def _primitive(code: Callable[..., Any]) -> Callable[..., Any]:
