@@ -103,15 +103,15 @@ def test_sparsify_finds_what_is_exported_by_its_hookpoint(places: dict[str, str]
     torch.testing.assert_close(output, coder(x), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("architecture", "transcoder", "skip", "d_out"), FORMS)
+@pytest.mark.parametrize(
+    ("architecture", "transcoder", "skip", "d_out"),
+    [form for form in FORMS if not refusal("saelens", {"architecture": form[0], "transcoder": form[1]})],
+)
 def test_saelens_runs_what_is_exported(
     architecture: str, transcoder: bool, skip: bool, d_out: int, tmp_path: Path
 ) -> None:
     sae_lens = pytest.importorskip("sae_lens", reason="pip install sae-lens==6.54.12")
     coder = random_coder(architecture, transcoder=transcoder, skip=skip, d_out=d_out)
-    said = {"architecture": architecture, "transcoder": transcoder, "d_model": 8, "d_out": d_out}
-    if refusal("saelens", said):
-        return
     written = export(tmp_path, coder, "saelens", **(MLP if transcoder else {"hookpoint": "model.layers.9"}))
     peer = sae_lens.SAE.load_from_disk(written.path)
     x = torch.randn(50, 8, generator=torch.Generator().manual_seed(1))
