@@ -24,7 +24,7 @@ from tests.unit.sparse_coders.planted import planted_activations
 
 CONFIG = Config(torch_threads=1, device="cpu", shuffle_bytes=2**30)
 SMALL = Config(torch_threads=1, device="cpu", shuffle_bytes=1000 * 32 * 4)
-FILES = ("sae.safetensors", "cfg.json", "curves.parquet")
+FILES = ("sae.safetensors", "cfg.json", "curves.parquet", "curves.html")
 
 
 def activations(

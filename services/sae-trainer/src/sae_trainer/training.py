@@ -2,11 +2,8 @@
 
 import time
 from collections.abc import Generator, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import sparse_coders
 import torch
 from dragoman.errors import UserTaskError
@@ -25,6 +22,7 @@ from sae_trainer.core.divergence import Diverged, DivergenceWatch
 from sae_trainer.core.pace import Pace
 from sae_trainer.core.run_length import Run, run_of
 from sae_trainer.core.token_order import TokenOrder
+from sae_trainer.curve_files import CURVE_FILE, CURVE_PAGE, curve_page, write_curve
 from sae_trainer.device import prepared_device
 from sae_trainer.run_memory import check_worker_memory
 from sae_trainer.scaling import Scaling, fold, scaling_of
@@ -32,7 +30,6 @@ from sae_trainer.source import source_pair
 from sae_trainer.spec import CoderSpec
 from sae_trainer.window_filler import Batch
 
-CURVE_FILE = "curves.parquet"
 _REPORT_SECONDS = 0.5
 _SAMPLE_TOKENS = 16_384
 """Tokens that the first coder and the factor of its inputs are made from."""
@@ -120,8 +117,9 @@ class _Training:
             metadata=sizes | end,
         )
         path = folder / CURVE_FILE
-        _write_curve(path, self._curve)
+        write_curve(path, self._curve)
         yield Part(CURVE_FILE, path, row_count=len(self._curve))
+        yield Part(CURVE_PAGE, data=curve_page(self._curve, sizes | end))
 
     @property
     def _trained(self) -> CoderTrainer:
@@ -212,12 +210,3 @@ def _width(d_model: int, d_out: int, spec: CoderSpec) -> int:
 def _item_bytes(statistics: Mapping[str, Any]) -> int:
     """Returns the bytes of one stored activation; 4 when the artifact does not say."""
     return 2 if statistics.get("dtype") in {"bfloat16", "float16"} else 4
-
-
-def _write_curve(path: Path, points: list[Point]) -> None:
-    integers = {"step", "token_count"}
-    columns = {
-        name: pa.array([getattr(p, name) for p in points], pa.int64() if name in integers else pa.float64())
-        for name in Point._fields
-    }
-    pq.write_table(pa.table(columns), path)
