@@ -1,7 +1,6 @@
 """The desk over NATS: submits, finds, watches, cancels and retries jobs for one server."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
@@ -9,25 +8,23 @@ from difflib import get_close_matches
 
 import nats.errors
 import nats.js.errors
-from pydantic import ValidationError
 
 from dragoman.artifacts import InputInfo
 from dragoman.bus import Bus
 from dragoman.desk import JobFilter, JobPage
-from dragoman.errors import InvalidSpec, NotFound, ResourceExhausted, Violation
-from dragoman.ids import Json, artifact_id, canonical_json, kind_of
+from dragoman.errors import InvalidSpec, NotFound, ResourceExhausted
+from dragoman.ids import Json, artifact_id, kind_of
 from dragoman.jobindex import JobIndex
 from dragoman.joblog import JobLog, LogPage
 from dragoman.jobs import DeadLetter, EventType, JobEvent, JobRecord, JobState
-from dragoman.kinds import AnyKind, Spec
+from dragoman.kinds import AnyKind
 from dragoman.ledger import Ledger, progress_of
 from dragoman.planner import Planner
 from dragoman.principals import CALLER
 from dragoman.records import DEAD_LETTER
-from dragoman.rpc.info import MAX_SPEC_BYTES
-from dragoman.rpc.invalid import invalid_spec
 from dragoman.rpc.wire import event_from_bytes
 from dragoman.store import Store
+from dragoman.submission import inputs_of, parse, unknown_inputs
 
 _MAX_REQUEST_ID = 128
 _QUOTA_RETRY_S = 30
@@ -73,12 +70,12 @@ class JobDesk:
     async def _checked(self, kind: str, spec: Mapping[str, Json]) -> JobRecord:
         """Returns the record that a submission would make."""
         job_kind = self._kind(kind)
-        parsed = _parse(job_kind, spec)
-        inputs = _inputs(job_kind, parsed)
+        parsed = parse(job_kind, spec)
+        inputs = inputs_of(job_kind, parsed)
         resolved = await asyncio.to_thread(job_kind.resolve, parsed)
         infos, unknown = await self._planner.inputs.infos(inputs)
         if unknown:
-            raise NotFound(_unknown_inputs(unknown, inputs), reason="UNKNOWN_ARTIFACT")
+            raise NotFound(unknown_inputs(unknown, inputs), reason="UNKNOWN_ARTIFACT")
         await asyncio.to_thread(job_kind.check, resolved, infos)
         canonical: dict[str, Json] = resolved.model_dump(mode="json")
         return self._record(job_kind, canonical, inputs, infos)
@@ -272,39 +269,6 @@ async def _leave(reader: object) -> None:
         await reader.unsubscribe()  # pyright: ignore
     except (nats.errors.Error, ConnectionError):
         return
-
-
-def _parse(kind: AnyKind, spec: Mapping[str, Json]) -> Spec:
-    size = len(canonical_json(dict(spec)))
-    if size > MAX_SPEC_BYTES:
-        raise InvalidSpec(f"the spec has {size} bytes; at most {MAX_SPEC_BYTES}", reason="SPEC_TOO_LARGE")
-    try:
-        return kind.spec.model_validate(json.loads(json.dumps(dict(spec))))
-    except ValidationError as error:
-        raise invalid_spec(error, kind.spec) from error
-
-
-def _inputs(kind: AnyKind, spec: Spec) -> Mapping[str, str]:
-    inputs = kind.inputs(spec)
-    violations: list[Violation] = []
-    for role, id_ in inputs.items():
-        expected = kind.input_kinds[".".join(part for part in role.split(".") if not part.isdigit())]
-        try:
-            actual = kind_of(id_, field=role)
-        except InvalidSpec as error:
-            violations += error.violations
-            continue
-        if actual != expected:
-            article = "an" if actual[0] in "aeiou" else "a"
-            violations.append(Violation(role, f"{id_} is {article} {actual} artifact; expected one of kind {expected}"))
-    if violations:
-        raise InvalidSpec(violations, reason="WRONG_INPUT")
-    return inputs
-
-
-def _unknown_inputs(unknown: Sequence[str], inputs: Mapping[str, str]) -> str:
-    listed = ", ".join(f"{role} = {inputs[role]}" for role in unknown)
-    return f"no artifact and no job is known for {listed}; submit the job that makes it first"
 
 
 def _matches(job: JobRecord, filter: JobFilter) -> bool:

@@ -3,6 +3,7 @@
 `loop` talks to NATS and never computes; `child` computes and never talks to NATS; `subprocess` is the pipe between.
 """
 
-from dragoman.worker.loop import Worker, WorkerConfig
+from dragoman.worker.config import WorkerConfig
+from dragoman.worker.loop import Worker
 
 __all__ = ["Worker", "WorkerConfig"]

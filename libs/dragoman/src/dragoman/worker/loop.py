@@ -8,7 +8,7 @@ import random
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import nats.errors
@@ -24,9 +24,11 @@ from dragoman.kinds import AnyKind
 from dragoman.ledger import Ledger
 from dragoman.owned_folder import OwnedFolder
 from dragoman.planner import Planner
-from dragoman.records import Attempts, Receipt
+from dragoman.records import Receipt
 from dragoman.telemetry import task_logging
 from dragoman.worker import observe
+from dragoman.worker.assignment import Assignment, crash_failure
+from dragoman.worker.config import WorkerConfig
 from dragoman.worker.machine import MachineLock
 from dragoman.worker.messages import Run
 from dragoman.worker.subprocess import Child
@@ -34,37 +36,6 @@ from dragoman.worker.watch import Outcome, TaskWatch
 
 _LOG = logging.getLogger(__name__)
 _SCRATCH = "dragoman-work-"
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerConfig:
-    """How a worker behaves. Times in seconds."""
-
-    slots: int = 1
-    """Tasks at a time, each in a child process of its own."""
-    max_attempts: int = 3
-    """Runs of a task that may end in a crash, a stall or an unexpected error."""
-    max_transient: int = 10
-    """Runs of a task that may end because something outside was away."""
-    stall: float = 900.0
-    """A task that gives no sign of life for so long is stopped."""
-    drain: float = 10.0
-    """On SIGTERM, how long a running task may go on before it is handed back."""
-    once: bool = False
-    """End when nothing is queued, instead of waiting for more."""
-    machine_lock: Path | None = None
-    """Lock file shared by the workers of one small machine, so that they compute one at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A task as it came from the queue."""
-
-    message: Msg
-    record: JobRecord
-    task_id: str
-    run: Run
-    attempts: Attempts = field(default_factory=Attempts)
 
 
 class Worker:
@@ -192,7 +163,7 @@ class Worker:
 
     async def _attempt(self, work: Assignment, child: Child, owner: str) -> None:
         if work.attempts.started >= self._config.max_attempts:
-            await self._give_up(work, _crash_failure(work))
+            await self._give_up(work, crash_failure(work))
             return
         attempts = replace(work.attempts, started=work.attempts.started + 1)
         await self._ledger.record_attempts(work.record.id, work.task_id, attempts)
@@ -304,20 +275,6 @@ async def acknowledge(message: Msg) -> None:
         await message.ack_sync(timeout=5)
     except (TimeoutError, nats.errors.Error, nats.js.errors.Error, ConnectionError) as error:
         _LOG.warning("could not acknowledge: %s", error or type(error).__name__)
-
-
-def _crash_failure(work: Assignment) -> Failure:
-    last = work.attempts.last
-    cause = last.message if last else "the worker itself ended each time before it could say why"
-    message = f"task {work.task_id} was started {work.attempts.started} times and never finished: {cause}"
-    return Failure(
-        last.reason if last else "TASK_CRASHED",
-        message,
-        FailureClass.SYSTEM,
-        work.task_id,
-        work.attempts.started,
-        last.debug if last else "",
-    )
 
 
 def _healthy(outcome: Outcome) -> bool:
