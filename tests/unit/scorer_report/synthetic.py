@@ -17,6 +17,7 @@ from dragoman.manifests import MANIFEST_NAME, manifest_to_json
 from scorer.core.aggregate import Tally, statistics
 from scorer.core.judgement import EXAMPLES_SCHEMA
 from scorer.core.latent_score import LATENTS_SCHEMA, Scoring, latent_score
+from scorer.core.scorers import METHODS
 from scorer.scorecard_checks import roles
 from scorer.scorecard_spec import ScorecardSpec
 
@@ -240,10 +241,11 @@ def _scores(
     rng: np.random.Generator,
 ) -> str:
     side = "trained" if rows[0]["_words"] == TRAINED_LATENTS[0][1] else "control"
-    how = Scoring("labelled", 2, 0, 200)
+    how = Scoring(METHODS[scorer].form, METHODS[scorer].choices, 0, 200)
     tally, examples, scored = Tally(how.form), [], []
     for row in rows:
         mine = [] if row["explanation"] is None else _examples(scorer, row, plan, plan.strength[side], rng)
+        mine = [_of_form(how.form, example, plan.strength[side], rng) for example in mine]
         tally.add(mine)
         examples += mine
         scored.append(latent_score(row, mine, how))
@@ -259,6 +261,23 @@ def _scores(
         "examples.parquet": pa.Table.from_pylist(examples, schema=EXAMPLES_SCHEMA),
     }
     return writer.artifact("scores", spec, {"explanations": explanations}, tables, said)
+
+
+def _of_form(form: str, example: dict[str, Any], strength: float, rng: np.random.Generator) -> dict[str, Any]:
+    """Makes a trial or a simulation of a question of yes or no."""
+    gap = strength if example["arm"] == "score" else 0.0
+    if form == "simulated":
+        noise = rng.standard_normal(len(example["activations"]))
+        predicted = (gap * np.asarray(example["activations"]) + 3.0 * noise).tolist()
+        return {**example, "answer": None, "p_yes": None, "value": None, "choice": None, "predicted": predicted}
+    if form != "trials" or example["outcome"] != "answered":
+        return example
+    place = int(example["example"]) % 5
+    weights = np.exp(rng.standard_normal(5) + gap * (np.arange(5) == place))
+    shares = (weights / weights.sum()).tolist()
+    choice = int(np.argmax(shares))
+    trial = {"label": True, "place": place, "choice": choice, "shares": shares, "answer": choice == place}
+    return {**example, **trial, "type": "random", "p_yes": None, "value": shares[place]}
 
 
 def _examples(

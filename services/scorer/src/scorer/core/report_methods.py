@@ -25,6 +25,25 @@ _DEFINITIONS = (
         "alone give nothing away.",
     ),
     (
+        "Intruder, decile intruder",
+        "No explanation is shown. Which of five marked windows does not belong: one in which the latent is silent, or "
+        "one of another activation strength (Paulo and Belrose, arXiv 2507.08473)? Accuracy has a floor of 0.2. The "
+        "null of intruder has silent windows only, that of decile intruder windows of any strength.",
+    ),
+    (
+        "Simulation, surprisal, embedding, discrimination",
+        "Simulation: a strength for each token from the explanation, correlated with the truth. Surprisal: how much "
+        "likelier a window is after the explanation than after a generic phrase. Embedding: cosine of explanation and "
+        "window. Example embedding, without an explanation: cosine of windows with each other. Discrimination: which "
+        "of two like explanations fits a window.",
+    ),
+    (
+        "AUPRC, F1",
+        "Average precision, and the harmonic mean of precision and recall of the answers yes. They notice labels that "
+        "are too narrow or too wide, which AUROC and balanced accuracy do not. Floors: the share of positives, and "
+        "what always yes would get.",
+    ),
+    (
         "AUROC",
         "The share of (positive, negative) pairs of a latent's windows that the judge's probability of yes puts in the "
         "right order, ties counted half. Floor 0.5. The mean is over scored latents; its n counts them.",
@@ -37,8 +56,9 @@ _DEFINITIONS = (
     ),
     (
         "Shuffled",
-        "The null of a score: the same latent's windows judged with another latent's explanation. Above shuffled is "
-        "the mean of score minus shuffled score, over the latents that have both.",
+        "The null of a score: the same latent's windows judged with another latent's explanation; of scorers that show "
+        "none, questions without an answer to be found. Above shuffled is the mean of score minus shuffled score, over "
+        "the latents that have both.",
     ),
     (
         "Difference, trained \N{MINUS SIGN} control",

@@ -32,7 +32,8 @@ def _lines(card: Scorecard) -> Iterator[str]:
     yield ""
     yield from _wrapped(
         f"[a, b]: {words.percent(card.confidence)} bootstrap interval over latents ({card.bootstrap_count:,} resamples,"
-        f" seed {card.seed}). shuffled: the same windows judged with another latent's explanation."
+        f" seed {card.seed}). shuffled: the same windows judged with another latent's explanation, or the null of a "
+        "scorer that shows none."
     )
     for note in card.notes:
         yield from _wrapped(f"Note: {_plain(note)}", indent=6)
