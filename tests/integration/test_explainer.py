@@ -91,7 +91,7 @@ def test_a_real_engine_writes_over_a_cached_prefix_and_a_resumed_job_pays_nothin
 ) -> None:
     replies = ReplyFolder(tmp_path / "replies")
     spec = spec_of(selection={"latents": [0, 1, 2]}, llm={"max_tokens": 24})
-    writer = LlmWriter(Endpoint(running.url, KEY, concurrency=2), replies)
+    writer = LlmWriter(Endpoint(running.url, KEY, concurrency=1), replies)
     first = run(root, tmp_path / "a", writer, spec)
     found = rows(first)
     assert [row["latent"] for row in found] == [0, 1, 2]
@@ -102,8 +102,8 @@ def test_a_real_engine_writes_over_a_cached_prefix_and_a_resumed_job_pays_nothin
         assert row["reply"]
         assert row["prompt_tokens"] > 400
         assert 0 < row["completion_tokens"] <= 24
-    # Three prompts in two slots: at least the last finds the fixed beginning in the engine's cache.
-    assert first.manifest.statistics["cached_tokens"] > 300
+    # The second and third find the fixed beginning in the engine's cache.
+    assert first.manifest.statistics["cached_tokens"] > 700
     away = _Submitted(Endpoint(f"http://127.0.0.1:{free_port()}"), replies)
     again = run(root, tmp_path / "b", away, spec, reversed_order)
     assert [p.sha256 for p in again.manifest.parts] == [p.sha256 for p in first.manifest.parts]
@@ -136,8 +136,10 @@ def test_every_explainer_ends_over_a_real_engine(root: Path, tmp_path: Path, run
                 continue
             assert row["outcome"] in {"explained", "unparsable", "refused"}
             assert row["reply"]
-            counted_as_read = row["planned_tokens"] == row["prompt_tokens"]
-            assert counted_as_read or (name == "nla" and row["planned_tokens"] > row["prompt_tokens"])
+            if name in {"nla", "hypotheses"}:  # what they ask later is not known beforehand
+                assert row["planned_tokens"] > row["prompt_tokens"]
+            else:
+                assert row["planned_tokens"] == row["prompt_tokens"]
     assert rows(done["nla"])[0]["prompt"].count("the final token is") == 2
 
 
@@ -145,8 +147,7 @@ def _fields_of(name: str, done: dict[str, FolderArtifact]) -> dict[str, Any]:
     """A small spec of each: three latents where nothing is asked, one where a prompt is read."""
     form = FORMS[name]
     fields: dict[str, Any] = {"selection": {"latents": [0, 1, 2] if form.llm is None else [0]}, "example_count": None}
-    if "example_count" in form.defaults:
-        fields["example_count"] = 2
+    fields |= {option: 2 for option in ("example_count", "counter_count") if option in form.defaults}
     if form.llm is not None:
         fields |= {"llm": {"max_tokens": 8}, "token_budget": 100_000}
     needed: dict[str, Any] = {"effects_id": EFFECTS_ID, "texts": [{"latent": i, "explanation": "x"} for i in range(3)]}
