@@ -31,7 +31,10 @@ class Blocks:
         except NotFound:
             self._tokens = None
             return
-        self._documents_per_block = _share(int(str(self._tokens.manifest.statistics["document_count"])))
+        counted: Mapping[str, Any] = self._tokens.manifest.statistics
+        # Documents of a split have neighbouring numbers.
+        count = counted.get(f"{spec.get('split')}_document_count", counted["document_count"])
+        self._documents_per_block = _share(int(count))
         self._shards = row_shards(self._tokens.manifest)
         self._held: tuple[str, np.ndarray] = ("", np.empty((0, 0), np.int32))
 
