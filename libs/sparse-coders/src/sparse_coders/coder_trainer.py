@@ -75,7 +75,7 @@ class CoderTrainer:
         dead = is_dead.nonzero().flatten()
         centred = self._objective.centred(x)
         result = self._objective.backward(x, y, dead, self._sparsity.coefficient, self._bandwidth(centred))
-        self._update(result.gradients, learning_rate)
+        self._update(result.gradients, dead, learning_rate)
         self._idle_tokens.add_(len(x)).masked_fill_(result.fired, 0)
         self._resample(centred, result, dead)
         self._token_count += len(x)
@@ -126,7 +126,7 @@ class CoderTrainer:
             self._pre_scale.fill_(pre.std())
         return self.options.jumprelu_bandwidth * self._pre_scale.item()
 
-    def _update(self, gradients: dict[str, Tensor], learning_rate: float) -> None:
+    def _update(self, gradients: dict[str, Tensor], dead: Int64[Tensor, " n_dead"], learning_rate: float) -> None:
         unit = self.options.unit_decoder(self.coder)
         if unit:
             W_dec, gradient = self.coder.W_dec, gradients["W_dec"]
@@ -136,8 +136,10 @@ class CoderTrainer:
         self._optimiser.step(gradients, learning_rate, {"threshold": _THRESHOLD_RATE * self._pre_scale.item()})
         if unit:
             normalise_decoder(self.coder)
-        if self.coder.architecture == "jumprelu":
-            self.coder.get_parameter("threshold").clamp_(min=0)
+        if "threshold" in gradients:
+            threshold = self.coder.get_parameter("threshold").clamp_(min=0)
+            # No derivative lowers the threshold of a latent that is never near it.
+            threshold[dead] *= max(0.0, 1 - _THRESHOLD_RATE * learning_rate)
 
     def _resample(self, centred: Float[Tensor, "n d_model"], result: Backward, dead: Int64[Tensor, " n_dead"]) -> None:
         """Starts dead latents anew when a multiple of resample_tokens is passed."""
