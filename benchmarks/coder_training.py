@@ -1,32 +1,38 @@
-"""One training step of a TopK coder: ours, plain dense autograd, and eai-sparsify's, on the same batches in one run.
+"""One training step of a TopK coder: ours and other libraries', on the same batches in one run.
 
-All three start from the same weights and use Adam (PyTorch's fused kernel) at the same learning rate, so that their FVU
-curves must agree; the benchmark fails when they do not. Steps are interleaved, so that whatever else the machine does
-falls on all alike. Usage: python benchmarks/coder_training.py [--threads 2] [--steps 30] [--d-sae 4608]
+Ours, the same in plain PyTorch, dense autograd and eai-sparsify start from the same weights and use Adam at the same
+learning rate, so that their FVU curves must agree; the benchmark fails when they do not. SAELens and
+dictionary_learning take part where they are installed (see `peer_trainers`). Steps are interleaved, so that whatever
+else the machine does falls on all alike. Memory is the peak of a process that trains nothing else, over what it had.
+Usage: python benchmarks/coder_training.py [--threads 2] [--steps 30] [--d-sae 4608]
 """
 
 import argparse
-import contextlib
-import io
 import json
+import math
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
+import peer_trainers
 import sparse_coders
 import torch
+from peer_trainers import Step
 from torch import Tensor
 
 D_MODEL, K, BATCH = 576, 32, 2048
 LEARNING_RATE = 1e-3
 WARMUP_STEPS = 3
-GOAL = 1.5
+GOAL = 3.0
 """Times the speed of sparsify, which is given the fused Adam that its own trainer does not use."""
+FURTHER_GOALS = {"SAELens": 6.0, "dictionary_learning": 6.0, "encoder product alone": 0.6}
+MEMORY_GOAL = 0.5
+"""Of sparsify's memory."""
 CURVE_TOLERANCE = 1e-3
-Step = Callable[[Tensor], float]
-"""Trains on a batch and returns its FVU."""
 
 
 def activations(count: int) -> Tensor:
@@ -44,15 +50,24 @@ def activations(count: int) -> Tensor:
     return x + torch.randn(D_MODEL, generator=generator) * x.std()
 
 
-def ours(coder: sparse_coders.TopKCoder) -> Step:
+Maker = Callable[[sparse_coders.TopKCoder, float], Step | None]
+
+
+def ours(coder: sparse_coders.TopKCoder, learning_rate: float) -> Step:
     """Our trainer."""
-    trainer = sparse_coders.TopKTrainer(coder, auxk_alpha=0.0)
-    return lambda x: trainer.step(x, LEARNING_RATE).fvu
+    trainer = sparse_coders.trainer_of(coder, sparse_coders.TrainerOptions())
+    return lambda x: trainer.step(x, x, learning_rate).fvu
 
 
-def dense(coder: sparse_coders.TopKCoder) -> Step:
+def plain(coder: sparse_coders.TopKCoder, learning_rate: float) -> Step:
+    """The same in plain PyTorch."""
+    trainer = sparse_coders.CoderTrainer(coder, sparse_coders.TrainerOptions())
+    return lambda x: trainer.step(x, x, learning_rate).fvu
+
+
+def dense(coder: sparse_coders.TopKCoder, learning_rate: float) -> Step:
     """The formula as one would write it, differentiated by PyTorch."""
-    adam = torch.optim.Adam(coder.parameters(), lr=LEARNING_RATE, fused=True)
+    adam = torch.optim.Adam(coder.parameters(), lr=learning_rate, fused=True)
 
     def step(x: Tensor) -> float:
         pre = (x - coder.b_dec) @ coder.W_enc.T + coder.b_enc
@@ -76,41 +91,59 @@ def _project(W_dec: Tensor) -> None:
     W_dec.grad -= (W_dec.grad * W_dec).sum(1, keepdim=True) * W_dec
 
 
-def sparsify(coder: sparse_coders.TopKCoder) -> Step | None:
-    """What eai-sparsify's Trainer does for one hookpoint; None when it is not installed."""
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            import sparsify as peer
-    except ImportError:
-        return None
-    sae = peer.SparseCoder(D_MODEL, peer.SparseCoderConfig(num_latents=coder.d_sae, k=K))
-    with torch.no_grad():
-        sae.encoder.weight.copy_(coder.W_enc)
-        sae.W_dec.copy_(coder.W_dec)
-        sae.b_dec.copy_(coder.b_dec)
-    adam = torch.optim.Adam(sae.parameters(), lr=LEARNING_RATE, fused=True)
-
-    def step(x: Tensor) -> float:
-        sae.set_decoder_norm_to_unit_norm()
-        out = sae(x)
-        out.fvu.backward()
-        sae.remove_gradient_parallel_to_decoder_directions()
-        adam.step()
-        adam.zero_grad()
-        return out.fvu.item()
-
-    return step
-
-
-def gemm(coder: sparse_coders.TopKCoder) -> Step:
-    """The encoder's matrix product alone: the ceiling of any exact step."""
+def gemm(coder: sparse_coders.TopKCoder, learning_rate: float) -> Step:
+    """The encoder's float32 matrix product alone: the ceiling of a step that computes every pre-activation so."""
     out = torch.empty(BATCH, coder.d_sae)
 
     def step(x: Tensor) -> float:
         torch.mm(x, coder.W_enc.detach().T, out=out)
-        return 0.0
+        return math.nan
 
     return step
+
+
+MAKERS: dict[str, Maker] = {
+    "ours": ours,
+    "ours in plain PyTorch": plain,
+    "dense autograd": dense,
+    "sparsify": peer_trainers.sparsify,
+    "SAELens": peer_trainers.sae_lens,
+    "dictionary_learning": peer_trainers.dictionary_learning,
+    "encoder product alone": gemm,
+}
+
+
+def made(name: str, x: Tensor, d_sae: int) -> Step | None:
+    """Returns a trainer over the coder that all start from."""
+    return MAKERS[name](sparse_coders.initial_coder(D_MODEL, d_sae, K, x[:BATCH], seed=0), LEARNING_RATE)
+
+
+def memory_over_baseline(name: str, d_sae: int) -> int:
+    """Returns by how many bytes this process grows at most when it trains; a small coder has loaded all code before."""
+    x = activations(BATCH)
+    small = made(name, x, 64)
+    assert small is not None
+    small(x)
+    del small
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is that from now on
+    before = _status("VmRSS")
+    step = made(name, x, d_sae)
+    assert step is not None
+    for _ in range(3):
+        step(x)
+    return _status("VmHWM") - before
+
+
+def _status(field: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
+def memory_of(name: str, options: argparse.Namespace) -> int:
+    """`memory_over_baseline` in a process of its own."""
+    arguments = ["--memory-of", name, "--threads", str(options.threads), "--d-sae", str(options.d_sae)]
+    command = [sys.executable, __file__, *arguments]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 class Measured(NamedTuple):
@@ -141,15 +174,18 @@ def measured(steps: dict[str, Step], x: Tensor, count: int) -> dict[str, Measure
     return {name: Measured(*medians[name], curves[name]) for name in names}
 
 
-def _report(found: dict[str, Measured], peer: str, options: argparse.Namespace, apart: float) -> None:
+def _report(found: dict[str, Measured], memory: dict[str, int], options: argparse.Namespace, apart: float) -> None:
+    ours, peer = found["ours"], "sparsify" if "sparsify" in found else "dense autograd"
     print(f"{options.threads} threads, d_model {D_MODEL}, d_sae {options.d_sae}, k {K}, batch {BATCH}, fp32")
-    print(f"{'':22} {'tokens/s':>10} {'of peer':>8} {'tokens/CPU-s':>13} {'of peer':>8} {'last FVU':>9}")
+    print(f"{'':22} {'tokens/s':>9} {'ours is':>8} {'tokens/CPU-s':>12} {'ours is':>8} {'MiB':>6} {'last FVU':>9}")
     for name, one in found.items():
-        wall, cpu = BATCH / one.seconds, BATCH / one.cpu_seconds
-        ratios = found[peer].seconds / one.seconds, found[peer].cpu_seconds / one.cpu_seconds
-        print(f"{name:22} {wall:10,.0f} {ratios[0]:8.2f} {cpu:13,.0f} {ratios[1]:8.2f} {one.curve[-1]:9.4f}")
+        wall, cpu = one.seconds / ours.seconds, one.cpu_seconds / ours.cpu_seconds
+        print(
+            f"{name:22} {BATCH / one.seconds:9,.0f} {wall:8.2f} {BATCH / one.cpu_seconds:12,.0f} {cpu:8.2f} "
+            f"{memory[name] / 2**20:6,.0f} {one.curve[-1]:9.4f}"
+        )
     print(f"largest distance between two FVU curves: {apart:.1e}")
-    ours = found["ours"]
+    others = [name for name in FURTHER_GOALS if name in found]
     result = {
         "name": "coder_training",
         "ratio": round(found[peer].seconds / ours.seconds, 2),
@@ -157,7 +193,11 @@ def _report(found: dict[str, Measured], peer: str, options: argparse.Namespace, 
         "cpu_ratio": round(found[peer].cpu_seconds / ours.cpu_seconds, 2),
         "peer": peer,
         "tokens_per_second": round(BATCH / ours.seconds),
-        "of_encoder_product": round(found["encoder product alone"].seconds / ours.seconds, 2),
+        "further_ratios": {name: round(found[name].seconds / ours.seconds, 2) for name in others},
+        "further_cpu_ratios": {name: round(found[name].cpu_seconds / ours.cpu_seconds, 2) for name in others},
+        "further_goals": {name: FURTHER_GOALS[name] for name in others},
+        "memory_ratio": round(memory["ours"] / memory[peer], 2),
+        "memory_goal": MEMORY_GOAL,
     }
     print(json.dumps(result))
 
@@ -168,18 +208,19 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--d-sae", type=int, default=4608)
+    parser.add_argument("--memory-of", choices=MAKERS, help="print the bytes that this one needs, and nothing else")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.memory_of:
+        print(memory_over_baseline(options.memory_of, options.d_sae))
+        return 0
     x = activations(16 * BATCH)
-
-    def fresh() -> sparse_coders.TopKCoder:
-        return sparse_coders.initial_coder(D_MODEL, options.d_sae, K, x[:BATCH], seed=0)
-
-    candidates = {"ours": ours(fresh()), "dense autograd": dense(fresh()), "sparsify": sparsify(fresh())}
-    steps = {name: step for name, step in candidates.items() if step is not None}
-    found = measured(steps | {"encoder product alone": gemm(fresh())}, x, options.steps)
-    apart = max(abs(a - b) for name in steps for a, b in zip(found[name].curve, found["ours"].curve, strict=True))
-    _report(found, "sparsify" if "sparsify" in steps else "dense autograd", options, apart)
+    steps = {name: step for name in MAKERS if (step := made(name, x, options.d_sae)) is not None}
+    found = measured(steps, x, options.steps)
+    memory = {name: memory_of(name, options) for name in steps}
+    pairs = [pair for one in found.values() for pair in zip(one.curve, found["ours"].curve, strict=True)]
+    apart = max(abs(a - b) for a, b in pairs if not math.isnan(a))
+    _report(found, memory, options, apart)
     return 0 if apart <= CURVE_TOLERANCE else 1
 
 
