@@ -33,7 +33,8 @@ STAGES = ("encode", "draw", "invert", "index")
 GOAL = 1.05
 
 
-def _commit(folder: Path, kind: str, statistics: Mapping[str, Any], metadata: Mapping[str, Mapping[str, Any]]) -> None:
+def commit(folder: Path, kind: str, statistics: Mapping[str, Any], metadata: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes the manifest of what lies in a folder."""
     parts = [
         PartInfo(p.name, p.name, p.stat().st_size, file_sha256(p), metadata=metadata.get(p.name, {}))
         for p in sorted(folder.iterdir())
@@ -42,7 +43,7 @@ def _commit(folder: Path, kind: str, statistics: Mapping[str, Any], metadata: Ma
     (folder / MANIFEST_NAME).write_bytes(manifest_to_json(manifest))
 
 
-def _tokens(folder: Path, token_count: int) -> None:
+def write_tokens(folder: Path, token_count: int) -> None:
     """Rows of documents of 100 to 2,000 tokens; the last fifth of the rows is of the test split."""
     folder.mkdir()
     rows = token_count // CTX_LEN
@@ -57,7 +58,7 @@ def _tokens(folder: Path, token_count: int) -> None:
         metadata[name] = {"first_row": low}
     train = rows * 4 // 5
     counts = {"row_count": rows, "train_row_count": train, "test_row_count": rows - train}
-    _commit(folder, "tokens", {"ctx_len": CTX_LEN, "token_count": rows * CTX_LEN, "has_bos": False, **counts}, metadata)
+    commit(folder, "tokens", {"ctx_len": CTX_LEN, "token_count": rows * CTX_LEN, "has_bos": False, **counts}, metadata)
 
 
 def _model(folder: Path) -> None:
@@ -82,10 +83,11 @@ def _coder(folder: Path, d_sae: int) -> None:
         coder.W_enc.copy_(torch.randn(d_sae, D_MODEL))
     save(coder, folder)
     statistics = {"d_model": D_MODEL, "d_sae": d_sae, "k": K, "hookpoint": "model.layers.1"}
-    _commit(folder, "coder", statistics, {})
+    commit(folder, "coder", statistics, {})
 
 
-def _kind(cache: Path) -> LatentsKind:
+def latents_kind(cache: Path) -> LatentsKind:
+    """Returns the kind as a worker has it, with one thread."""
     from activation.config import Config
     from activation.kinds import build
 
@@ -97,7 +99,7 @@ def run_stage(work: Path, stage: int) -> None:
     """The child: runs all tasks of a stage; prints its peak in bytes."""
     spec, earlier = pickle.loads((work / "state.pickle").read_bytes())  # noqa: S301
     inputs = {role: FolderArtifact(work / role) for role in ("tokens", "coder")}
-    kind = _kind(work / "cache")
+    kind = latents_kind(work / "cache")
     infos = {role: InputInfo(a.id, role, {}, a.manifest) for role, a in inputs.items()}
     made: list[PartInfo] = []
     for index, payload in enumerate(kind.plan(spec, infos)[stage].tasks):
@@ -106,7 +108,7 @@ def run_stage(work: Path, stage: int) -> None:
         with tempfile.TemporaryDirectory(dir=work) as scratch:
             task = Task(stage, index, payload)
             context = Context("latents-own", task, inputs, earlier, own, None, Path(scratch))
-            made += [_keep(work / "own", p, task) for p in kind.run(spec, context) if isinstance(p, Part)]
+            made += [keep(work / "own", p, task) for p in kind.run(spec, context) if isinstance(p, Part)]
     if stage == 0 and not sum(part.row_count for part in made):
         raise RuntimeError("no latent fired; the benchmark would measure nothing")
     (work / "state.pickle").write_bytes(pickle.dumps((spec, {**earlier, stage: made})))
@@ -119,7 +121,8 @@ def _peak() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
-def _keep(folder: Path, part: Part, task: Task) -> PartInfo:
+def keep(folder: Path, part: Part, task: Task) -> PartInfo:
+    """Moves a part that a task made into a folder."""
     target = folder / part.name
     if part.path is not None:
         part.path.rename(target)
@@ -137,14 +140,14 @@ def measure(token_count: int, d_sae: int) -> dict[str, float]:
         work = Path(folder)
         (work / "own").mkdir()
         (work / "cache").mkdir()
-        _tokens(work / "tokens", token_count)
+        write_tokens(work / "tokens", token_count)
         _model(work / "model")
         _coder(work / "coder", d_sae)
         names = {role: FolderArtifact(work / role).id for role in ("tokens", "coder")}
         spec = LatentsSpec.model_validate(
             {"tokens_id": names["tokens"], "coder_id": names["coder"], "model": {"source": str(work / "model")}}
         )
-        spec = _kind(work / "cache").resolve(spec)
+        spec = latents_kind(work / "cache").resolve(spec)
         (work / "state.pickle").write_bytes(pickle.dumps((spec, {})))
         peaks: dict[str, float] = {}
         for stage, name in enumerate(STAGES):
