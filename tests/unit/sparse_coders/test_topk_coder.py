@@ -73,3 +73,12 @@ def test_wrong_sizes_say_so() -> None:
         TopKCoder(4, 8, 9)
     with pytest.raises(InvalidShape, match="at least 1"):
         TopKCoder(0, 8, 1)
+
+
+def test_batches_higher_than_a_tile_are_encoded_as_their_tokens() -> None:
+    coder, x = coder_and_activations(4, 60_000, 2, 130)
+    coder, x = coder.double(), x.double()
+    dense = ((x - coder.b_dec) @ coder.W_enc.T + coder.b_enc).relu().topk(2)
+    acts, indices = coder.encode(x)
+    torch.testing.assert_close(acts, dense.values)
+    assert torch.equal(indices, dense.indices)

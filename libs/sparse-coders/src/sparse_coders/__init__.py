@@ -1,4 +1,4 @@
-"""Sparse coders: modules, gradients and file formats. PyTorch and files, nothing else."""
+"""Sparse coders: modules, training and file formats. PyTorch and files, nothing else."""
 
 from sparse_coders.batch_topk_coder import BatchTopKCoder, MatryoshkaCoder
 from sparse_coders.coder_files import CONFIG_FILE
@@ -6,7 +6,6 @@ from sparse_coders.coder_trainer import CoderTrainer, StepReport
 from sparse_coders.errors import InvalidOption, InvalidShape, MalformedCoder, UnsupportedCoder
 from sparse_coders.form import ARCHITECTURES, Form
 from sparse_coders.gated_coder import GatedCoder
-from sparse_coders.gradients import Backward, Gradients, Losses, gradients
 from sparse_coders.initial import Initialisation, initial_coder, initial_coder_of, normalise_decoder
 from sparse_coders.jumprelu_coder import JumpReLUCoder
 from sparse_coders.layouts import load
@@ -17,25 +16,21 @@ from sparse_coders.sparse_coder import Encoded, SparseCoder
 from sparse_coders.sparsify_layout import WEIGHTS_FILE, config_of, load_matrix, save, save_sparsify
 from sparse_coders.threshold_coder import ThresholdCoder
 from sparse_coders.topk_coder import TopKCoder
-from sparse_coders.trainer import TopKTrainer
 from sparse_coders.trainers import trainer_of
 
 __all__ = [
     "ARCHITECTURES",
     "CONFIG_FILE",
     "WEIGHTS_FILE",
-    "Backward",
     "BatchTopKCoder",
     "CoderTrainer",
     "Encoded",
     "Form",
     "GatedCoder",
-    "Gradients",
     "Initialisation",
     "InvalidOption",
     "InvalidShape",
     "JumpReLUCoder",
-    "Losses",
     "MalformedCoder",
     "MatryoshkaCoder",
     "ReLUCoder",
@@ -43,11 +38,9 @@ __all__ = [
     "StepReport",
     "ThresholdCoder",
     "TopKCoder",
-    "TopKTrainer",
     "TrainerOptions",
     "UnsupportedCoder",
     "config_of",
-    "gradients",
     "initial_coder",
     "initial_coder_of",
     "load",
