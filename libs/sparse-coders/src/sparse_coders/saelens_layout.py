@@ -9,7 +9,6 @@ cannot be folded and is refused.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,10 @@ from torch import Tensor
 from sparse_coders.coder_files import CONFIG_FILE, check_tensor, count_of, read_config, read_tensors
 from sparse_coders.errors import MalformedCoder, UnsupportedCoder
 from sparse_coders.form import Form, assembled, form_of, shapes
+from sparse_coders.saelens_folds import folded, folds_of
 from sparse_coders.sparse_coder import SparseCoder
 
 WEIGHTS_FILE = "sae_weights.safetensors"
-SCALE_FILE = "activation_scaler.json"
-"""Beside the weights of a checkpoint, {"scaling_factor": number}."""
 _VERSION = "6.54.12"
 
 _READ: Mapping[str, tuple[str, bool, bool]] = {
@@ -50,27 +48,6 @@ _WRITTEN: Mapping[str, str] = {
     "matryoshka_batch_topk": "jumprelu",
 }
 _TRAINED_AS: Mapping[str, str] = {"batchtopk": "batch_topk", "matryoshka_batchtopk": "matryoshka_batch_topk"}
-_WRITTEN_TO = ("hook_resid_", "hook_attn_out", "hook_mlp_out", "hook_embed")
-"""Hooks that hold the residual stream or what is added to it."""
-_WITH_LAYER_NORM = ("gpt2", "pythia", "gpt-neo", "gpt-j", "opt-", "bloom", "tinystories", "tiny-stories")
-_PER_TOKEN = {"constant_norm_rescale", "layer_norm"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Folds:
-    """What has to go into the weights, in this order."""
-
-    decoder_norm: bool
-    scale: float
-    """Of the input; 1 for none."""
-    subtract_b_dec: bool
-    """The file's coder does not subtract b_dec, ours does."""
-    centred: bool
-    """The file's coder saw activations less their mean over d_model."""
-
-    @property
-    def any(self) -> bool:
-        return self.decoder_norm or self.scale != 1 or self.subtract_b_dec or self.centred
 
 
 def save_saelens(
@@ -109,10 +86,6 @@ def _saelens_name(form: Form) -> str:
             "write it in sparsify's layout"
         )
     return f"{name}skip_transcoder" if form.skip else f"{name}transcoder"
-
-
-def _is_transcoder(architecture: str) -> bool:
-    return _READ[architecture][1]
 
 
 def _written_config(
@@ -165,9 +138,9 @@ def load_saelens(
     form = _with_training_form(_form(config), config, found)
     tensors = _checked(path, form, found)
     dtype = dtype or tensors["W_enc"].dtype
-    folds = _folds(config, folder)
+    folds = folds_of(config, folder, form.transcoder)
     if folds.any:
-        tensors = _folded({name: value.double() for name, value in tensors.items()}, form, folds)
+        tensors = folded({name: value.double() for name, value in tensors.items()}, form, folds)
     return assembled(form, tensors, dtype, device)
 
 
@@ -255,94 +228,3 @@ def _checked(path: Path, form: Form, found: Mapping[str, Tensor]) -> dict[str, T
     if "W_skip" in found and not form.skip:
         raise MalformedCoder(f"{path} holds W_skip, but cfg.json says an architecture without a skip connection")
     return tensors
-
-
-def _folds(config: Mapping[str, Any], folder: Path) -> _Folds:
-    normalisation = config["normalize_activations"]
-    transcoder = _is_transcoder(config["architecture"])
-    if transcoder and normalisation != "none":
-        raise UnsupportedCoder(
-            f"cfg.json: normalize_activations is {normalisation!r}; of a transcoder it must be 'none'"
-        )
-    if normalisation in _PER_TOKEN:
-        raise UnsupportedCoder(
-            f"cfg.json: normalize_activations is {normalisation!r}, a scale of its own for each token, which cannot be "
-            "folded into the weights; use a coder that reads the activations as they are"
-        )
-    if normalisation not in ("none", "expected_average_only_in"):
-        raise UnsupportedCoder(
-            f"cfg.json: normalize_activations is {normalisation!r}; fold it into the weights with SAELens "
-            "(`fold_activation_whitening`) and save the coder again"
-        )
-    return _Folds(
-        decoder_norm="topk" in config["architecture"] and bool(config.get("rescale_acts_by_decoder_norm")),
-        scale=_scale(folder) if normalisation == "expected_average_only_in" else 1.0,
-        subtract_b_dec=not transcoder and not config.get("apply_b_dec_to_input", True),
-        centred=not transcoder and _is_centred(config),
-    )
-
-
-def _is_centred(config: Mapping[str, Any]) -> bool:
-    """True when TransformerLens took the mean over d_model out of all that is written to the residual stream.
-
-    That changes nothing that the model computes, since LayerNorm takes it out too; it does so for such models only.
-    """
-    metadata: Mapping[str, Any] = {**config, **(config.get("metadata") or {})}
-    options: Mapping[str, Any] = metadata.get("model_from_pretrained_kwargs") or {}
-    hook_name = str(metadata.get("hook_name") or metadata.get("hook_point") or "")
-    model_name = str(metadata.get("model_name") or "").lower()
-    return (
-        bool(options.get("center_writing_weights"))
-        and any(part in hook_name for part in _WRITTEN_TO)
-        and any(part in model_name for part in _WITH_LAYER_NORM)
-    )
-
-
-def _scale(folder: Path) -> float:
-    try:
-        value = json.loads((folder / SCALE_FILE).read_text(encoding="utf-8"))["scaling_factor"]
-        scale = float(value)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnsupportedCoder(
-            "cfg.json: normalize_activations is 'expected_average_only_in', but the factor is not in the files; "
-            f"put {SCALE_FILE} with {{'scaling_factor': number}} beside them, or fold it with SAELens "
-            "(`fold_activation_norm_scaling_factor`) and save the coder again"
-        ) from error
-    if not 0 < scale < float("inf"):
-        raise MalformedCoder(f"{SCALE_FILE}: scaling_factor is {scale}; expected a number above 0")
-    return scale
-
-
-def _folded(tensors: Mapping[str, Tensor], form: Form, folds: _Folds) -> dict[str, Tensor]:
-    """Returns the weights of the coder of ours that gives the same, in float64."""
-    folded = dict(tensors)
-    if folds.decoder_norm:
-        norm = folded["W_dec"].norm(dim=1)
-        folded["W_enc"] = folded["W_enc"] * norm[:, None]
-        folded["b_enc"] = folded["b_enc"] * norm
-        # A latent without a decoder row gives nothing, whatever its norm.
-        folded["W_dec"] = folded["W_dec"] / norm.clamp(min=1e-300)[:, None]
-    if folds.scale != 1:
-        folded["W_enc"] = folded["W_enc"] * folds.scale
-        folded["W_dec"] = folded["W_dec"] / folds.scale
-        folded["b_dec"] = folded["b_dec"] / folds.scale
-    if folds.centred:
-        b_dec = folded["b_dec"]
-        folded["W_enc"], W_enc = folded["W_enc"] - folded["W_enc"].mean(1, keepdim=True), folded["W_enc"]
-        # Where C takes the mean out: W_enc (C x - b_dec) = W_enc C (x - b_dec) - W_enc (b_dec - C b_dec).
-        if not folds.subtract_b_dec:
-            folded = _shifted(folded, form, -(W_enc.sum(1) * b_dec.mean()))
-    if folds.subtract_b_dec:
-        folded = _shifted(folded, form, folded["W_enc"] @ folded["b_dec"])
-    return folded
-
-
-def _shifted(tensors: Mapping[str, Tensor], form: Form, shift: Tensor) -> dict[str, Tensor]:
-    """Returns the weights with so much added to what each latent's encoder row gives."""
-    shifted = dict(tensors)
-    if form.architecture == "gated":
-        shifted["b_gate"] = shifted["b_gate"] + shift
-        shifted["b_mag"] = shifted["b_mag"] + shift * shifted["r_mag"].exp()
-    else:
-        shifted["b_enc"] = shifted["b_enc"] + shift
-    return shifted
