@@ -168,6 +168,15 @@ def test_effects_must_be_of_these_latents_and_of_train_texts() -> None:
     assert "give effects of the latents that are explained" in check(spec_of("output"), effects=foreign)["effects_id"]
 
 
+def test_named_latents_must_be_among_those_that_were_measured() -> None:
+    of_some = {"latents_id": LATENTS, "split": "train", "kl_targets": [1.0], "selection": {"latents": [0, 2]}}
+    told = check(spec_of("output", selection={"latents": [0, 1, 2, 3]}), effects=info(EFFECTS, of_some))
+    assert list(told) == ["selection.latents"]
+    assert f"{EFFECTS} did not measure latent 1, 3;" in told["selection.latents"]
+    assert check(spec_of("output", selection={"latents": [2]}), effects=info(EFFECTS, of_some)) == {}
+    assert check(spec_of("output", selection={"ranks": [7]}), effects=info(EFFECTS, of_some)) == {}
+
+
 def test_neighbours_and_other_explanations_must_be_there() -> None:
     assert "made without neighbours" in check(spec_of("contrastive", counter_source="neighbours"))["counter_source"]
     others = info(OTHERS, {"latents_id": LATENTS}, parsed=5)

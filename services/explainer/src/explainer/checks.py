@@ -62,6 +62,7 @@ def _effects_violations(spec: ExplanationsSpec, effects: InputInfo) -> Iterator[
             f"{effects.id} measured {measured.get('latents_id')}, not {spec.latents_id}; give effects of the latents "
             "that are explained",
         )
+    yield from _unmeasured(spec.selection, effects)
     if spec.output_evidence == "vocab_proj":
         if spec.kl_target is not None:
             yield Violation("kl_target", "vocab_proj turns nothing up; leave kl_target out, or take token_change")
@@ -76,6 +77,18 @@ def _effects_violations(spec: ExplanationsSpec, effects: InputInfo) -> Iterator[
     if spec.kl_target is not None and spec.kl_target not in targets:
         listed = ", ".join(f"{target:g}" for target in targets) or "none, for its strengths were given"
         yield Violation("kl_target", f"{spec.kl_target:g} is no target of {effects.id}; it has {listed}")
+
+
+def _unmeasured(selection: LatentSelection, effects: InputInfo) -> Iterator[Violation]:
+    """Latents that are named here and, where effects were measured of named ones too, not there."""
+    measured: Any = effects.spec.get("selection") or {}
+    for name, values in (("latents", selection.latents), ("ranks", selection.ranks)):
+        there = frozenset(measured.get(name) or values)
+        missing = [value for value in values if value not in there]
+        if missing:
+            listed = ", ".join(map(str, missing[:5]))
+            said = f"{effects.id} did not measure {name[:-1]} {listed}; leave these out, or give effects of all of them"
+            yield Violation(f"selection.{name}", said)
 
 
 def _others_violations(spec: ExplanationsSpec, others: InputInfo) -> Iterator[Violation]:
