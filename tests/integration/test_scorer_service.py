@@ -99,7 +99,7 @@ def test_a_job_goes_from_the_request_to_the_artifact(cluster: Cluster, engine: S
     assert found["auroc"]["mean"] >= 0.95
     assert found["scored"] == LATENTS
     assert found["question_count"] == len(table(made, "examples.parquet"))
-    assert [q.name for q in made.manifest.parts] == ["examples.parquet", "latents.parquet"]
+    assert [q.name for q in made.manifest.parts] == ["examples.parquet", "latents.parquet", "types.parquet"]
     assert made.manifest.spec["llm"] == {"model": "oracle", "temperature": 0.0, "max_tokens": 1}
     asked = len(engine.seen)
     again = submit(cluster, spec())

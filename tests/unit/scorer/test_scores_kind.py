@@ -262,8 +262,8 @@ def test_prompts_are_those_of_the_version() -> None:
         "decile_intruder-rotated-1": "bbece01633059541",
         "embedding-plain-1": "fa2ccb3102194094",
         "discrimination-1": "b7d35bf811101c59",
-        "simulation-1": "68468e66e962e5cf",
-        "simulation_token_by_token-1": "68468e66e962e5cf",
+        "simulation-1": "76136b1a12c6ed75",
+        "simulation_token_by_token-1": "76136b1a12c6ed75",
         "surprisal-1": "1c0ed47dab805af4",
         "example_embedding-paired-1": "a7969a2f91ab1ff4",
     }

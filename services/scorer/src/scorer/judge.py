@@ -9,7 +9,7 @@ from scorer.spec import LlmRef
 
 
 class Judge(Protocol):
-    """Answers choices."""
+    """Answers choices, contrasts and simulations."""
 
     def resolve(self, llm: LlmRef, needs: frozenset[str]) -> LlmRef:
         """Fills in what the engine has.

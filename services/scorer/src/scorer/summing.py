@@ -53,7 +53,6 @@ def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator
         summed["labels"] = label_statistics(explained.explanations)
     if types:
         summed["by_type"] = type_statistics(types, how)
-        yield Part(TYPES, data=table_bytes(types, TYPES_SCHEMA), row_count=len(types))
     yield Part(EXAMPLES, path=path, row_count=writer.row_count)
     yield Part(
         LATENTS,
@@ -61,6 +60,8 @@ def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator
         row_count=len(ordered),
         metadata={"statistics": summed},
     )
+    if types:
+        yield Part(TYPES, data=table_bytes(types, TYPES_SCHEMA), row_count=len(types))
 
 
 def _ends(part: PartInfo, spec: ScoresSpec) -> dict[int, dict[str, object]]:

@@ -1,9 +1,11 @@
 """The windows of latents for a score, as the latents artifact keeps them: test documents only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 from dragoman.artifacts import Artifact
 from dragoman.ids import derived_seed
+from jaxtyping import Float
 from latent_cache import Window, WindowSource
 from latent_cache.quantiles import balanced_order
 from latent_cache.source import sampled_of
@@ -22,6 +24,7 @@ class HeldOutWindows:
         self._seed = seed
         self._records = self._source.cache.examples_of(wanted)
         self._pieces: dict[tuple[int, int], Sequence[str]] = {}
+        self._known: dict[str, Float[np.ndarray, " d"]] = {}
 
     def draw(
         self, latent: int, method: Method, asked: Counts, null_count: int, rivals: Sequence[int] = ()
@@ -44,6 +47,12 @@ class HeldOutWindows:
         beside = {rival: self._rival(latent, rival, counts.inactive) for rival in rivals}
         return Drawn(latent, windows, record.deciles[chosen], found, beside), counts
 
+    def _embedded(self, texts: Sequence[str]) -> Mapping[str, Float[np.ndarray, " d"]]:
+        """Latents have the candidates in common: each is embedded once for all of a task."""
+        missing = [text for text in dict.fromkeys(texts) if text not in self._known]
+        self._known |= self._vectors(missing) if missing else {}
+        return self._known
+
     def _rival(self, latent: int, rival: int, count: int) -> list[Window]:
         cache = self._source.cache
         record = cache.examples_of([rival])[rival]
@@ -64,7 +73,7 @@ class HeldOutWindows:
         count = counts.negatives.get(NEAR, 0)
         if count:
             taken = [*silent, *found.get(NEIGHBOUR, ())]
-            near = near_windows(self._source, latent, active, count + len(taken), self._vectors)
+            near = near_windows(self._source, latent, active, count + len(taken), self._embedded)
             found[NEAR] = list(without(near, taken))[:count]
         return found
 

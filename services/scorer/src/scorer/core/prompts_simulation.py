@@ -14,23 +14,24 @@ _SIMULATION_TASK = (
     "Each item has a description and the tokens of a fragment of text, one a line. After each token stands how "
     "strongly the description applies to it: 0 not at all, 9 most strongly."
 )
-_SIMULATION_SHOTS: Sequence[tuple[str, Sequence[tuple[str, int]]]] = (
+_SIMULATION_SHOTS: Sequence[tuple[str, Sequence[tuple[str, int | None]]]] = (
     (
         "names of months and days",
-        ((" was", 0), (" moved", 0), (" from", 0), (" Monday", 9), (" to", 0), (" the", 0), (" second", 1),
-         (" week", 2), (" of", 0), (" March", 8), (",", 0), (" when", 0)),
+        ((" was", 0), (" moved", None), (" from", 0), (" Monday", 9), (" to", None), (" the", None), (" second", 1),
+         (" week", 2), (" of", None), (" March", 8), (",", 0), (" when", 0)),
     ),
     (
         "negation and denial",
-        ((" he", 0), (" could", 1), (" not", 9), (" say", 0), (" why", 0), (",", 0), (" and", 0), (" nobody", 7),
-         (" asked", 0), (";", 0), (" it", 0), (" was", 0), (" never", 9)),
+        ((" he", None), (" could", 1), (" not", 9), (" say", 0), (" why", None), (",", None), (" and", None),
+         (" nobody", 7), (" asked", None), (";", 0), (" it", 0), (" was", None), (" never", 9)),
     ),
     (
         "words about cooking and food",
-        ((" the", 0), (" parliament", 0), (" voted", 0), (" to", 0), (" raise", 0), (" the", 0), (" tax", 0),
-         (" on", 0), (" imported", 0), (" beef", 6), (" and", 0), (" steel", 0)),
+        ((" the", None), (" parliament", None), (" voted", None), (" to", None), (" raise", 0), (" the", None),
+         (" tax", None), (" on", None), (" imported", 0), (" beef", 6), (" and", None), (" steel", 0)),
     ),
 )  # fmt: skip
+"""None: the number is not told. Without such lines here, a model that sees only them later says nothing else."""
 _GENERIC = "Various unrelated sentences."
 _SURPRISAL_SHOTS: Sequence[tuple[str, Sequence[str]]] = (
     (
@@ -60,10 +61,14 @@ _SURPRISAL_SHOTS: Sequence[tuple[str, Sequence[str]]] = (
 def simulation_prefix() -> str:
     """Returns what every simulation prompt begins with."""
     worked = "".join(
-        simulation_head("", description) + "".join(token_line(text, str(value)) for text, value in tokens) + "\n"
+        simulation_head("", description) + "".join(_told(text, value) for text, value in tokens) + "\n"
         for description, tokens in _SIMULATION_SHOTS
     )
     return f"{_SIMULATION_TASK}\n\n{worked}"
+
+
+def _told(text: str, value: int | None) -> str:
+    return token_line(text, UNKNOWN if value is None else str(value))
 
 
 def simulation_head(prefix: str, explanation: str) -> str:
