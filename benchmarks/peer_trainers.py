@@ -43,7 +43,7 @@ def sparsify(coder: sparse_coders.TopKCoder, learning_rate: float) -> Step | Non
 
 
 def sae_lens(coder: sparse_coders.TopKCoder, learning_rate: float) -> Step | None:
-    """`SAETrainer.train_step` of SAELens, with its own start: its decoder's rows are scaled otherwise."""
+    """`SAETrainer.step` of SAELens, with its own start: its decoder's rows are scaled otherwise."""
     try:
         from sae_lens.config import LoggingConfig, SAETrainerConfig
         from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig
@@ -74,8 +74,7 @@ def sae_lens(coder: sparse_coders.TopKCoder, learning_rate: float) -> Step | Non
     trainer = SAETrainer(config, sae, iter(()))
 
     def step(x: Tensor) -> float:
-        trainer.n_training_samples += len(x)
-        trainer.train_step(sae=sae, sae_in=x)
+        trainer.step(x)
         trainer.n_training_steps += 1
         return float("nan")
 
