@@ -229,10 +229,14 @@ class Objects:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An object as a listing shows it; `etag` is of its content, of a small object most stores' md5."""
+    """An object as a listing shows it; `version` changes whenever it is written.
+
+    `etag` is of its content: of a small object most stores' md5.
+    """
 
     key: str
     size_bytes: int
+    version: str
     etag: str
     modified: float = 0.0
     """Seconds since the epoch by the store's clock."""
@@ -244,7 +248,8 @@ class _UploadLost(Exception):
 
 def _listed(found: Any) -> "Listed":
     modified = found.last_modified.timestamp() if found.last_modified is not None else 0.0
-    return Listed(found.object_name or "", found.size or 0, found.etag or "", modified)
+    etag = found.etag or ""
+    return Listed(found.object_name or "", found.size or 0, f"{etag} {found.last_modified}", etag, modified)
 
 
 def _or_none(read: Callable[[], T]) -> T | None:
