@@ -25,8 +25,9 @@ def too_large(
     if needed <= available:
         return None
     weights = "" if on_gpu else f"{_gib(held.weights)} for weights, gradients and optimiser, "
+    rest = f"{_gib(held.batches)} for batches, {_gib(held.shuffle)} to shuffle in, {_gib(held.working)} to work with"
     return (
-        f"the run needs {_gib(needed)}: {weights}{_gib(held.batches)} for batches, {_gib(held.shuffle)} to shuffle in; "
+        f"the run needs {_gib(needed)}: {weights}{rest}; "
         f"{where} has {_gib(available)}. Lower d_sae (now {run.d_sae}) or batch_tokens, or give a worker more memory"
     )
 
