@@ -13,7 +13,6 @@ from dragoman.errors import InvalidSpec
 from dragoman.llm import Endpoint, LLMClient, probe
 from dragoman.models import pull
 from dragoman.models.bert_gguf import convert_bert
-from scorer.core.scorers import METHODS
 from scorer.embedder import EndpointEmbedder
 from scorer.llm_judge import LlmJudge
 from scorer.scores_kind import ScoresKind
@@ -69,9 +68,9 @@ def spec(scorer: str, **changes: object) -> ScoresSpec:
     return ScoresSpec(latents_id=p.LATENTS_ID, scorer=scorer, window_length=p.LENGTH, **fields)
 
 
-COUNTS = {"simulation": 1, "simulation_token_by_token": 1, "discrimination": 2}
-ASKED = [name for name in METHODS if name not in ("detection", "fuzzing", "surprisal", "decile_intruder")]
-"""The first two are in test_scorer_llm.py, the third this engine cannot, the last asks as intruder does."""
+COUNTS = {"simulation": 1, "discrimination": 2}
+ASKED = ("intruder", "discrimination", "simulation", "embedding", "example_embedding")
+"""Detection and fuzzing are in test_scorer_llm.py, surprisal is below; the others ask as one of these does."""
 
 
 @pytest.mark.parametrize("scorer", ASKED)
@@ -81,12 +80,20 @@ def test_every_scorer_gives_numbers_with_a_real_engine(
     count = COUNTS.get(scorer, 5)
     changes: dict[str, object] = {"active_count": count, "inactive_count": count}
     inputs = laid.inputs
+    if scorer == "simulation":  # a request a token: one latent
+        laid = p.lay_out(p.planted(LATENTS, outcomes={1: "rare"}), tmp_path / "in")
+        inputs = laid.inputs
     if scorer == "intruder":  # the longest prompts: one latent, and no explanations
         changes, inputs = {**changes, "explanations_id": "", "latent_count": 1}, {"latents": inputs["latents"]}
     made = run_local(kind(laid, running, embedding), spec(scorer, **changes), inputs, tmp_path / "scores")
     found = statistics(made)
     headline = found["metrics"][0]
-    assert found["scored"] == found[headline]["n"] == found["attempted"] == (1 if scorer == "intruder" else LATENTS)
+    assert (
+        found["scored"]
+        == found[headline]["n"]
+        == found["attempted"]
+        == (1 if scorer in ("intruder", "simulation") else LATENTS)
+    )
     assert found["answered_count"] == found["question_count"] > 0
     assert found["model"] == (MINILM if "embedding" in scorer else running.model)
     assert found["prompt_tokens"] > 0
