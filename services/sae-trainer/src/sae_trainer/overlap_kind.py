@@ -16,7 +16,7 @@ SUMMARY_PART = "overlap.json"
 _PROCESS_BYTES = GIB // 2
 """Python and torch, before there is a coder."""
 _BLOCK_BYTES = 2**28
-_PAIR_BYTES = 6_000
+_PAIR_BYTES = 16_000
 """For each latent of either coder: the pairs that a matching is sought among, and what is worked out of them."""
 
 
