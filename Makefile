@@ -39,7 +39,7 @@ faults-long: setup  ## jobs of every kind under random kills: a table of what wa
 	$(BIN)/python -m tests.faults.rough_runs --runs $(RUNS)
 
 soak: setup  ## small jobs from 50 clients, some cancelled, while servers are killed; JOBS=10000
-	$(BIN)/python benchmarks/jobs.py --jobs $(JOBS) --restarts $$(( $(JOBS) / 50 )) --cancels 0.05
+	$(BIN)/python benchmarks/jobs.py --jobs $(JOBS) --restarts $$(( $(JOBS) / 50 )) --cancels 0.1
 
 check: setup  ## style, types, contract, layers
 	$(BIN)/ruff check .
