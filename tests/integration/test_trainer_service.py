@@ -8,8 +8,10 @@ from typing import Any
 import grpc
 import numpy
 import pytest
+from dragoman import pipeline
 from dragoman.activation.v1.activation_pb2 import ModelRef
 from dragoman.artifacts import Manifest
+from dragoman.client import Addresses, Client
 from dragoman.folder import FolderArtifact
 from dragoman.ids import Json
 from dragoman.job.v1.job_service_pb2 import ListJobsRequest
@@ -154,6 +156,20 @@ def test_a_sweep_with_one_wrong_combination_submits_none(cluster: Cluster, tmp_p
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     listed = Jobs(cluster.channel("sae_trainer-serve"), "coder").stub.ListJobs(ListJobsRequest(kinds=["coder"]))
     assert not [job.id for job in listed.jobs if source.id in str(job)]
+
+
+@pytest.mark.slow
+def test_a_pipeline_holds_a_sweep(cluster: Cluster, tmp_path: Path) -> None:
+    source = put(cluster, write_activations(tmp_path / "a", [planted_activations(60, 16, 24, 3)]))
+    base = f"{{activations_id: {source.id}, d_sae: 32, batch_tokens: 10}}"
+    text = f"jobs:\n  coders:\n    kind: sweep\n    spec: {{base: {base}, architectures: [topk, random], ks: [3]}}"
+    with Client(Addresses({"sae-trainer": f"127.0.0.1:{cluster.ports['sae_trainer-serve']}"})) as client:
+        jobs = client.submit_pipeline(pipeline.parse(text))
+        assert list(jobs) == ["coders[architecture=topk k=3]", "coders[architecture=random k=3]"]
+        for job in jobs.values():
+            assert client.wait(job.id, 120).state == "SUCCEEDED"
+        baselines = [cluster.store().artifact(job.id).manifest.statistics["baseline"] for job in jobs.values()]
+    assert baselines == [None, "random"]
 
 
 @pytest.mark.slow
