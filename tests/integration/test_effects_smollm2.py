@@ -89,9 +89,8 @@ def test_the_kl_targets_are_reached(kinds: dict[str, AnyKind], tokens: FolderArt
     latents = run_local(latents_kind, spec, {"tokens": tokens, "coder": coder}, tmp_path / "latents")
     kind = EffectsKind(Folders(tokens, coder), latents_kind._model, latents_kind._coder)
     ranks = [20, 60]
-    asked = EffectsSpec.model_validate(
-        {"latents_id": latents.id, "selection": {"ranks": ranks}, "prompt_count": 2, "prompt_tokens": 8, "new_tokens": 4}
-    )
+    small = {"prompt_count": 2, "prompt_tokens": 8, "new_tokens": 4}
+    asked = EffectsSpec.model_validate({"latents_id": latents.id, "selection": {"ranks": ranks}, **small})
     made = run_local(kind, asked, {"latents": latents}, tmp_path / "effects")
     rows = pq.read_table(made.download("effects.parquet")).to_pylist()
     assert [row["latent"] for row in rows[::4]] == LatentCache(latents).index.ranking()[ranks].tolist()

@@ -105,7 +105,7 @@ class _Rule(NamedTuple):
 _RULES = (
     _Rule(
         lambda spec: spec["d_sae"] is not None and spec["expansion_factor"] is not None,
-        "d_sae ({d_sae}) and expansion_factor ({expansion_factor:g}) are both given; give the number of latents one way",
+        "d_sae ({d_sae}) and expansion_factor ({expansion_factor:g}) are both given; give one of them",
     ),
     _Rule(
         lambda spec: spec["skip"] and not spec["output_hookpoint"],
