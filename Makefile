@@ -27,7 +27,7 @@ up: setup  ## start the whole stack on this machine; Ctrl-C stops it
 
 # The longest first. Three at a time on two cores, since those that watch real processes mostly wait.
 test: setup  ## all tests, against real servers
-	$(PYTEST) tests/e2e tests/faults tests/integration tests/unit tests/deploy -n 3 --dist loadgroup --no-loadscope-reorder
+	$(PYTEST) tests/e2e tests/faults tests/integration tests/unit tests/deploy -n 3 --no-loadscope-reorder
 
 faults: setup  ## the fault tests alone, with their output
 	$(PYTEST) tests/faults -v -s

@@ -8,20 +8,29 @@ from pathlib import Path
 import pytest
 from dragoman.stack import Ports, Stack
 from dragoman.store import Store, StoreConfig
+from xdist.remote import Producer
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 """Threads that wait do not spin: several test processes, and those that they start, share the cores."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side (`--dist loadgroup`) a file's tests stay on one worker, as its fixtures are.
+class _Worlds(LoadScopeScheduling):
+    """Side by side (`-n 3`) a file's tests stay on one worker, as its fixtures are.
 
     Those of e2e and of faults stay together, each folder on one worker: they share a world of processes, or count its
     seconds.
     """
-    for item in items:
-        folder = item.path.parent
-        item.add_marker(pytest.mark.xdist_group(str(folder if folder.name in {"e2e", "faults"} else item.path)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        """Returns what may not be torn apart."""
+        file = Path(nodeid.split("::", 1)[0])
+        return file.parent.name if file.parent.name in {"e2e", "faults"} else str(file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Hands the tests out by `_Worlds`."""
+    return _Worlds(config, log)
 
 
 @pytest.fixture(scope="session")
