@@ -88,7 +88,7 @@ def test_the_kl_targets_are_reached(kinds: dict[str, AnyKind], tokens: FolderArt
     spec = LatentsSpec.model_validate({"tokens_id": tokens.id, "coder_id": coder.id, "model": model})
     latents = run_local(latents_kind, spec, {"tokens": tokens, "coder": coder}, tmp_path / "latents")
     kind = EffectsKind(Folders(tokens, coder), latents_kind._model, latents_kind._coder)
-    ranks = [20, 60]
+    ranks = [20]
     small = {"prompt_count": 2, "prompt_tokens": 8, "new_tokens": 4}
     asked = EffectsSpec.model_validate({"latents_id": latents.id, "selection": {"ranks": ranks}, **small})
     made = run_local(kind, asked, {"latents": latents}, tmp_path / "effects")
@@ -97,8 +97,8 @@ def test_the_kl_targets_are_reached(kinds: dict[str, AnyKind], tokens: FolderArt
     for row in rows:
         assert row["kl"] == pytest.approx(row["kl_target"], rel=0.1)
         assert row["converged"] is True
-    strengths = np.asarray([row["strength"] for row in rows]).reshape(2, 4)
+    strengths = np.asarray([row["strength"] for row in rows]).reshape(1, 4)
     assert (np.diff(strengths, axis=1) > 0).all(), "more KL takes more strength"
     said = pq.read_table(made.download("continuations.parquet")).to_pylist()
-    assert len(said) == 2 * 2 * 5
+    assert len(said) == 2 * 5
     assert all(len(row["tokens"]) == 4 for row in said)
