@@ -13,7 +13,7 @@ from dragoman.settings import Settings
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "chart" / "dragoman"
 VALUES = {
-    "plain": ["--set", "insecure=true", "--set", "llm.url=http://llm:8000"],
+    "plain": ["--set", "insecure=true", "--set", "llm.url=http://llm:8000", "--set", "embed.url=http://embed:8000"],
     "laptop": ["-f", str(CHART / "values-laptop.yaml")],
     "gpu": ["-f", str(CHART / "values-gpu.yaml"), "--set", "auth.principalsSecret=people"],
 }
@@ -132,6 +132,16 @@ def test_secrets_are_in_no_plain_value(rendered: dict[str, list[Document]]) -> N
                 for variable in container.get("env", []):
                     if any(word in variable["name"] for word in ("PASSWORD", "SECRET", "TOKEN", "API_KEY")):
                         assert "secretKeyRef" in variable["valueFrom"], (name, variable["name"])
+
+
+def test_the_scorer_alone_is_told_where_embeddings_are(rendered: dict[str, list[Document]]) -> None:
+    told = {
+        name
+        for name, spec in _pods(rendered["plain"])
+        if {"name": "DRAGOMAN_EMBED_URL", "value": "http://embed:8000"} in spec["containers"][0].get("env", [])
+    }
+    assert told == {"lab-dragoman-scorer-api", "lab-dragoman-scorer-worker"}
+    assert "DRAGOMAN_EMBED" not in yaml.safe_dump_all(rendered["laptop"])
 
 
 def test_training_runs_as_jobs_that_nobody_scales_in(rendered: dict[str, list[Document]]) -> None:

@@ -125,6 +125,13 @@ http://{{ include "dragoman.fullname" . }}-vllm:8000
 {{ include "dragoman.secretEnv" (dict "name" "DRAGOMAN_LLM_API_KEY" "secret" . "key" "api-key") }}
 {{- end }}
 {{- end }}
+{{- if and .service.embed $root.Values.embed.url }}
+- {name: DRAGOMAN_EMBED_URL, value: {{ $root.Values.embed.url | quote }}}
+- {name: DRAGOMAN_EMBED_MODEL, value: {{ $root.Values.embed.model | quote }}}
+{{- with $root.Values.embed.auth.existingSecret }}
+{{ include "dragoman.secretEnv" (dict "name" "DRAGOMAN_EMBED_API_KEY" "secret" . "key" "api-key") }}
+{{- end }}
+{{- end }}
 {{- range $name, $value := .service.env }}
 - {name: {{ $name }}, value: {{ $value | quote }}}
 {{- end }}
