@@ -29,7 +29,10 @@ SERVICES = ("activation", "sae-trainer", "explainer", "scorer")
 SOURCES = [*ROOT.glob("libs/*/src/**/*.py"), *ROOT.glob("services/*/src/**/*.py")]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/*.md")]
 
-_LIBRARIES = {"HF_HOME", "HF_TOKEN", "TMPDIR", "NO_COLOR", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
+_LIBRARIES = {
+    *("HF_HOME", "HF_TOKEN", "TMPDIR", "NO_COLOR", "NUMBA_CACHE_DIR"),
+    *("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"),
+}
 """Read below our code, so that no search of it finds them."""
 
 

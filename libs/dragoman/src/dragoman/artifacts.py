@@ -39,13 +39,15 @@ class Manifest:
     software: Mapping[str, str] = field(default_factory=dict[str, str])
     cost: Mapping[str, float] = field(default_factory=dict[str, float])
     """What it took: "task_seconds" of work, summed over tasks, and "peak_memory_bytes" of the largest process."""
+    _by_name: Mapping[str, PartInfo] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Notes the parts by name: a job that reads each of ten thousand may not look through all for each."""
+        object.__setattr__(self, "_by_name", {part.name: part for part in self.parts})
 
     def part(self, name: str) -> PartInfo:
-        """Returns the part with this name. Raises KeyError with the names there are."""
-        for part in self.parts:
-            if part.name == name:
-                return part
-        raise KeyError(f"{self.id} has no part {name!r}; it has {[p.name for p in self.parts]}")
+        """Returns the part with this name. Raises KeyError."""
+        return self._by_name[name]
 
 
 @dataclass(frozen=True, slots=True)
