@@ -10,10 +10,11 @@ import pytest
 from activation.describe import Refused, describe_model
 from activation.description import Descriptions
 from activation.locations import Locations
-from activation.memory import does_not_fit, host_memory_bytes
+from activation.memory import does_not_fit
 from activation.model_refs import ModelRefs, initial_place, weights_origin
 from activation.spec import ModelRef
 from dragoman.errors import InvalidSpec
+from dragoman.host_memory import host_memory_bytes
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.unit.activation.tiny import tiny_model

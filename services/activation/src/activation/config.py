@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman.errors import FailedPrecondition
-
-from activation.memory import GIB
+from dragoman.host_memory import GIB
 
 
 @dataclass(frozen=True, slots=True)

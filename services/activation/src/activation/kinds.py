@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from dragoman.host_memory import machine_memory_bytes
 from dragoman.kinds import AnyKind
 from dragoman.store import Store
 
@@ -12,7 +13,6 @@ from activation.effects_kind import EffectsKind
 from activation.fidelity_kind import FidelityKind
 from activation.latents_kind import LatentsKind
 from activation.locations import Locations
-from activation.memory import machine_memory_bytes
 from activation.model_refs import ModelRefs
 from activation.spec import ModelRef
 from activation.tokens_kind import TokensKind

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from dragoman.errors import UserTaskError
+from dragoman.host_memory import host_memory_bytes
 from dragoman.ids import derived_seed
 from dragoman.models import convert_gguf
 from torch import nn
@@ -14,7 +15,7 @@ from activation.core.control import Occurrences
 from activation.core.names import module_of
 from activation.core.rerandomize import embedding_parameters, rerandomize
 from activation.locations import Located, Locations
-from activation.memory import does_not_fit, host_memory_bytes
+from activation.memory import does_not_fit
 from activation.model_refs import initial_place, model_files
 from activation.spec import ModelRef
 

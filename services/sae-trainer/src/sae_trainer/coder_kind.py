@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from dragoman.artifacts import InputInfo, PartInfo
 from dragoman.errors import InvalidSpec
+from dragoman.host_memory import machine_memory_bytes
 from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
 from dragoman.store import Store
@@ -11,7 +12,6 @@ from dragoman.store import Store
 from sae_trainer.config import Config
 from sae_trainer.core.run_length import ImpossibleRun, run_of
 from sae_trainer.imported import resolved
-from sae_trainer.memory import machine_memory_bytes
 from sae_trainer.run_memory import too_large
 from sae_trainer.source import declared_hookpoints, find_hookpoint, source_pair
 from sae_trainer.spec import CoderSpec, ImportedCoder

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dragoman.errors import FailedPrecondition
-
-from sae_trainer.memory import GIB
+from dragoman.host_memory import GIB
 
 
 @dataclass(frozen=True, slots=True)

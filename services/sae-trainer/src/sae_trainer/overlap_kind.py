@@ -5,11 +5,11 @@ from typing import Any
 
 from dragoman.artifacts import InputInfo, PartInfo
 from dragoman.errors import InvalidSpec
+from dragoman.host_memory import GIB, machine_memory_bytes
 from dragoman.ids import Json
 from dragoman.kinds import Context, Part, Progress, Stage, Summary
 
 from sae_trainer.config import Config
-from sae_trainer.memory import GIB, machine_memory_bytes
 from sae_trainer.overlap_spec import OverlapSpec
 
 SUMMARY_PART = "overlap.json"

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import sparse_coders
 import torch
 from dragoman.artifacts import Artifact
+from dragoman.host_memory import host_memory_bytes
 from dragoman.ids import Json, derived_seed
 from dragoman.kinds import Context, Part, Progress
 from jaxtyping import Float
@@ -24,7 +25,6 @@ from sae_trainer.core.chart import bar_chart, page
 from sae_trainer.core.matching import Matching
 from sae_trainer.core.shared_latents import match_directions, null_figures, overlap_of, shared
 from sae_trainer.device import prepared_device
-from sae_trainer.memory import host_memory_bytes
 from sae_trainer.overlap_kind import SUMMARY_PART, check_fits
 from sae_trainer.overlap_spec import OverlapSpec
 

@@ -3,11 +3,11 @@
 from typing import Any
 
 from dragoman.errors import UserTaskError
+from dragoman.host_memory import GIB, host_memory_bytes
 
 from sae_trainer.config import Config
 from sae_trainer.core.footprint import Footprint, footprint
 from sae_trainer.core.run_length import Run
-from sae_trainer.memory import GIB, host_memory_bytes
 from sae_trainer.source import Source
 from sae_trainer.spec import CoderSpec
 

@@ -1,4 +1,4 @@
-"""How much memory a host may use, and whether a task's tensors fit into it. Imports no torch."""
+"""How much memory this machine has for a process."""
 
 import os
 from pathlib import Path
@@ -12,10 +12,10 @@ def machine_memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def host_memory_bytes() -> int:
-    """Returns the smaller of this machine's memory and the limit of the control group of this process."""
+def host_memory_bytes(limits: tuple[Path, ...] = _LIMITS) -> int:
+    """Returns the smaller of this machine's memory and the limit of the control group (v2, v1) of this process."""
     found = [machine_memory_bytes()]
-    for path in _LIMITS:
+    for path in limits:
         try:
             text = path.read_text(encoding="ascii").strip()
         except OSError:
