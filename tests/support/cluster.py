@@ -8,33 +8,45 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
+from dragoman.stack import Ports
 from dragoman.store import Store, StoreConfig
 
 BIN = Path(sys.executable).parent
 SUPPORT = Path(__file__).parent
 
 
-def free_port() -> int:
-    """Returns a port that was free a moment ago, and port + 10000 with it.
+def _free_ports() -> Iterator[int]:
+    """Yields ports of blocks that no other process is given, so that tests side by side never ask for the same one.
 
-    Both below what the kernel gives to connections: a killed server must find its port again.
+    All below what the kernel gives to connections: a killed server must find its port again.
     """
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1] % 4000 + 18000
-        with socket.socket() as first, socket.socket() as second:
-            try:
-                first.bind(("127.0.0.1", port))
-                second.bind(("127.0.0.1", port + 10000))
-            except OSError:
-                continue
-            return port
+        base = Ports.free().base
+        yield from range(base, base + _BLOCK)
+
+
+_BLOCK = 50
+"""Ports between two bases of `Ports.free`."""
+_PORTS = _free_ports()
+
+
+def free_port() -> int:
+    """Returns a port that is free, and port + 10000 with it, and that is returned once."""
+    return next(port for port in _PORTS if _is_free(port) and _is_free(port + 10000))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 @dataclass
