@@ -1,10 +1,6 @@
-"""The auxiliary loss that revives dead latents: Gao et al. (arXiv 2406.04093), appendix A.2.
+"""The auxiliary loss of `sparse_coders.objectives.auxk`, with its gradient written out for the rows of dead latents.
 
-The k_aux strongest dead latents of each token predict what the living ones left over:
-auxk = scale * |residual - decode(dead acts)|^2 / V, with k_aux = d_model / 2, V the batch's total variance as in the
-main loss, and scale = min(n_dead / k_aux, 1), so that a handful of dead latents is not asked for what it cannot give
-(sparsify's rule). The residual is a constant. Unlike in sparsify 1.3.3, encoder rows get their gradient too: without it
-a latent that never fires keeps never firing.
+Compiled training adds these rows to those that it sums itself; autograd would give gradients as large as the weights.
 """
 
 from typing import NamedTuple

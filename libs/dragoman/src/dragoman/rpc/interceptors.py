@@ -3,6 +3,7 @@
 import inspect
 import logging
 import time
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -62,9 +63,9 @@ async def _answers(behaviour: Callable[[Any, Context], Any], request: Any, conte
 class _Around(Interceptor):
     """Runs every method inside `around`."""
 
+    @abstractmethod
     def around(self, method: str, context: Context) -> AbstractAsyncContextManager[None]:
         """What stands around one call."""
-        raise NotImplementedError
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: Any) -> Any:
         """Wraps the method's behaviour."""
