@@ -3,11 +3,12 @@
 import pytest
 from dragoman.errors import InvalidSpec
 from dragoman.explanation.v1 import explanation_pb2
+from dragoman.latent_selection import LatentSelection
 from dragoman.rpc.convert import field_names, spec_dict, spec_message
 from dragoman.rpc.invalid import invalid_spec
 from explainer import convert
 from explainer.config import Config
-from explainer.spec import ExplanationsSpec, LatentSelection, LlmRef
+from explainer.spec import ExplanationsSpec, LlmRef
 from pydantic import ValidationError
 
 LATENTS = "latents-" + "1" * 32

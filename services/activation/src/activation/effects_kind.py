@@ -9,7 +9,7 @@ from dragoman.ids import Json, kind_of
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
 
 from activation.model_refs import MAX_TASKS, weights_origin
-from activation.spec import EffectsSpec, LatentChoice, ModelRef
+from activation.spec import EffectsSpec, ModelRef
 
 if TYPE_CHECKING:
     from activation.latents_run import CoderSlot
@@ -67,7 +67,7 @@ class EffectsKind:
         latents = inputs["latents"]
         violations = [*self._length_violations(spec, latents), *_split_violations(spec, latents)]
         if latents.manifest is not None:
-            violations += _choice_violations(spec.selection, _number(latents.manifest.statistics, "d_sae"))
+            violations += spec.selection.out_of_range(_number(latents.manifest.statistics, "d_sae"))
         if violations:
             raise InvalidSpec(violations)
 
@@ -155,15 +155,6 @@ def _split_violations(spec: EffectsSpec, latents: InputInfo) -> Iterator[Violati
         counted = _number(latents.manifest.statistics, f"{spec.split}_token_count")
         if not counted:
             yield Violation("split", f"{latents.id} has read no tokens of {spec.split} documents; choose another split")
-
-
-def _choice_violations(choice: LatentChoice, d_sae: int) -> Iterator[Violation]:
-    for name, values in (("latents", choice.latents), ("ranks", choice.ranks)):
-        for i, value in enumerate(values):
-            if value >= d_sae:
-                yield Violation(f"selection.{name}[{i}]", f"{value} is out of range; expected 0 to {d_sae - 1}")
-    if choice.count > d_sae:
-        yield Violation("selection.count", f"{choice.count} latents of {d_sae}; expected 1 to {d_sae}")
 
 
 def _statistics(inputs: Mapping[str, InputInfo]) -> Mapping[str, Any]:

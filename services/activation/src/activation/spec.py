@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal, Self
 
 from dragoman.kinds import Spec
+from dragoman.latent_selection import LatentSelection
 from pydantic import Field, model_validator
 
 WeightsVariant = Literal["trained", "rerandomized_incl_emb", "rerandomized_excl_emb", "step0", "control"]
@@ -106,30 +107,12 @@ class LatentsSpec(_ForwardSpec):
     seed: _Int64 = 0
 
 
-class LatentChoice(Spec):
-    """Which latents: at most one of the three; none means every latent that fires often enough."""
-
-    latents: tuple[_Latent, ...] = ()
-    ranks: tuple[_Latent, ...] = ()
-    count: _Latent = 0
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        given = [name for name in ("latents", "ranks", "count") if getattr(self, name)]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} are given together; expected at most one of latents, ranks, count")
-        for name in ("latents", "ranks"):
-            values: tuple[int, ...] = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} names one of {list(values)} more than once; expected each at most once")
-        return self
-
-
 class EffectsSpec(Spec):
     """What steering or ablating latents does to the next token."""
 
     latents_id: str = Field(min_length=1)
-    selection: LatentChoice = LatentChoice()
+    selection: LatentSelection = LatentSelection()
+    """None means every latent that fires often enough."""
     intervention: InterventionName = "add"
     strengths: tuple[_Strength, ...] = ()
     kl_targets: tuple[_KlTarget, ...] = ()

@@ -5,10 +5,11 @@ from typing import Any
 
 from dragoman.artifacts import InputInfo
 from dragoman.errors import Violation
+from dragoman.latent_selection import LatentSelection
 from latent_cache import KeptWindows
 
 from explainer.core.sampling import top_count
-from explainer.spec import ExplanationsSpec, LatentSelection
+from explainer.spec import ExplanationsSpec
 
 TRAIN = "train"
 
@@ -24,7 +25,7 @@ def input_violations(spec: ExplanationsSpec, inputs: Mapping[str, InputInfo]) ->
     if "explanations" in inputs:
         yield from _others_violations(spec, inputs["explanations"])
     if latents.manifest is not None:
-        yield from _selection_violations(spec.selection, int(str(latents.manifest.statistics["d_sae"])))
+        yield from spec.selection.out_of_range(int(str(latents.manifest.statistics["d_sae"])))
 
 
 def _split_violations(latents: InputInfo) -> Iterator[Violation]:
@@ -103,12 +104,3 @@ def _others_violations(spec: ExplanationsSpec, others: InputInfo) -> Iterator[Vi
         yield Violation("explanations_id", f"{others.id} is a dry run and has no explanations; submit it without")
     if others.manifest is not None and int(str(others.manifest.statistics["parsed"])) == 1:
         yield Violation("explanations_id", f"{others.id} has one explanation; two or more can be exchanged")
-
-
-def _selection_violations(selection: LatentSelection, d_sae: int) -> Iterator[Violation]:
-    for name, values in (("latents", selection.latents), ("ranks", selection.ranks)):
-        for i, value in enumerate(values):
-            if value >= d_sae:
-                yield Violation(f"selection.{name}[{i}]", f"{value} is out of range; expected 0 to {d_sae - 1}")
-    if selection.count > d_sae:
-        yield Violation("selection.count", f"{selection.count} latents of {d_sae}; expected 1 to {d_sae}")

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal, Self
 
 from dragoman.kinds import Spec
+from dragoman.latent_selection import LatentSelection
 from pydantic import Field, model_validator
 
 from explainer.core.sampling import Sampling
@@ -30,26 +31,6 @@ OutputEvidenceKind = Literal["both", "vocab_proj", "token_change"]
 
 _Int32 = Annotated[int, Field(ge=0, le=2**31 - 1)]
 _LONGEST_TEXT = 600
-
-
-class LatentSelection(Spec):
-    """Which latents: at most one way; none means every latent that has enough windows."""
-
-    latents: tuple[_Int32, ...] = ()
-    ranks: tuple[_Int32, ...] = ()
-    count: _Int32 = 0
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        given = [name for name in ("latents", "ranks", "count") if getattr(self, name)]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} are given together; expected at most one of latents, ranks, count")
-        for name in ("latents", "ranks"):
-            values: tuple[int, ...] = getattr(self, name)
-            twice = sorted({v for v in values if values.count(v) > 1}) if len(set(values)) < len(values) else []
-            if twice:
-                raise ValueError(f"{name} names {twice[0]} more than once; expected each at most once")
-        return self
 
 
 class LlmRef(Spec):
@@ -93,6 +74,7 @@ class ExplanationsSpec(Spec):
 
     latents_id: str = Field(min_length=1)
     selection: LatentSelection = LatentSelection()
+    """None means every latent that has enough windows."""
     explainer: Explainer = "default"
     prompt_version: str = ""
     """Version of the explainer's prompt. Filled in at submit; one that this server does not have is refused."""
