@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from explainer.core.budget import affordable
+from dragoman.llm.price import affordable
 from explainer.core.derangement import deranged
 from explainer.core.evidence import Evidence, OutputEvidence, Passage
 from explainer.core.example import Example

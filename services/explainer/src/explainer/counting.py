@@ -7,9 +7,10 @@ from typing import Any
 from dragoman.artifacts import Artifact
 from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress
+from dragoman.llm.price import affordable
+from dragoman.llm.token_count import estimated
 from latent_cache.token_rows import TokenRows
 
-from explainer.core.budget import affordable
 from explainer.core.explainers import EXPLAINERS
 from explainer.core.prompt import Prompt
 from explainer.drafting import drafts
@@ -19,9 +20,6 @@ from explainer.stages import COUNT, parts_of
 from explainer.writer import Writer
 
 BUDGET_PART = "budget.json"
-
-_MARGIN = 1.25  # another tokenizer's count is rarely further off
-_TURN_TOKENS = 8  # what a chat template puts around a turn
 
 
 def count(
@@ -53,7 +51,7 @@ def _counted(
     tokenizer = TokenRows(tokens).tokenizer()
     encoded = [len(tokenizer.encode(prompt.text(), add_special_tokens=False).ids) for prompt in prompts]
     turns = [2 * len(prompt.shots) + 2 for prompt in prompts]
-    return [round(_MARGIN * n) + _TURN_TOKENS * t for n, t in zip(encoded, turns, strict=True)], "subject model"
+    return [estimated(n, t) for n, t in zip(encoded, turns, strict=True)], "subject model"
 
 
 def budget(spec: ExplanationsSpec, context: Context) -> Iterator[Progress | Part | Checkpoint]:

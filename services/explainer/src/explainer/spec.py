@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from dragoman.kinds import Spec
 from dragoman.latent_selection import LatentSelection
+from dragoman.llm.price import Price
 from pydantic import Field, model_validator
 
 from explainer.core.sampling import Sampling
@@ -59,14 +60,6 @@ class GivenText(Spec):
 
     latent: _Int32
     explanation: str = Field(min_length=1, max_length=_LONGEST_TEXT)
-
-
-class Price(Spec):
-    """What a million tokens cost."""
-
-    currency: str = Field(default="USD", min_length=1, max_length=16)
-    prompt: float = Field(ge=0.0)
-    completion: float = Field(ge=0.0)
 
 
 class ExplanationsSpec(Spec):

@@ -1,7 +1,7 @@
 """How many tokens an engine would read, asked of the engine itself: its tokenizer and its chat template.
 
-No call of OpenAI's API tells that. vLLM counts a conversation at `/tokenize`; llama.cpp's server writes it out at
-`/apply-template` and splits the text at `/tokenize`. Other engines cannot be asked.
+No call of OpenAI's API tells that. vLLM counts texts and conversations at `/tokenize`; llama.cpp's server writes a
+conversation out at `/apply-template` and splits texts at `/tokenize`. Other engines cannot be asked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,16 +9,26 @@ from typing import Any
 
 import httpx
 
-from dragoman.llm.client import api_root, auth_headers, is_loopback
+from dragoman.llm.address import api_root, auth_headers, is_loopback
 from dragoman.llm.endpoint import Endpoint
-from dragoman.llm.prompt import ChatPrompt
+from dragoman.llm.prompt import ChatPrompt, Prompt
 from dragoman.llm.retry import LLMUnavailable
 
 _TIMEOUT_S = 30.0
+_MARGIN = 1.25  # another tokenizer's count is rarely further off
+_TURN_TOKENS = 8  # what a chat template puts around a turn
 
 
-def count_tokens(endpoint: Endpoint, model: str, prompts: Sequence[ChatPrompt]) -> list[int] | None:
-    """Returns the prompt tokens of each conversation as the engine would read it, None where it cannot tell.
+def estimated(token_count: int, turns: int = 0) -> int:
+    """Returns about how many tokens an engine reads of a text that another tokenizer splits into so many.
+
+    turns: of a conversation; 0 for a plain text.
+    """
+    return round(_MARGIN * token_count) + _TURN_TOKENS * turns
+
+
+def count_tokens(endpoint: Endpoint, model: str, prompts: Sequence[Prompt]) -> list[int] | None:
+    """Returns the tokens of each prompt as the engine would read it, None where it cannot tell.
 
     Raises:
         LLMUnavailable: the engine cannot be reached.
@@ -41,13 +51,29 @@ def count_tokens(endpoint: Endpoint, model: str, prompts: Sequence[ChatPrompt]) 
     return counts
 
 
-def _count(http: httpx.Client, root: str, model: str, prompt: ChatPrompt) -> int | None:
+def _count(http: httpx.Client, root: str, model: str, prompt: Prompt) -> int | None:
+    if isinstance(prompt, ChatPrompt):
+        return _count_chat(http, root, model, prompt)
+    return _split(http, root, prompt) or _counted(http, root, {"model": model, "prompt": prompt})
+
+
+def _count_chat(http: httpx.Client, root: str, model: str, prompt: ChatPrompt) -> int | None:
     messages = [{"role": message.role, "content": message.content} for message in prompt.messages]
     written = _asked(http, f"{root}/apply-template", {"messages": messages})
     if written is None or "prompt" not in written:
-        counted = _asked(http, f"{root}/tokenize", {"model": model, "messages": messages})
-        return int(counted["count"]) if counted is not None and "count" in counted else None
-    split = _asked(http, f"{root}/tokenize", {"content": written["prompt"], "add_special": True, "parse_special": True})
+        return _counted(http, root, {"model": model, "messages": messages})
+    return _split(http, root, written["prompt"])
+
+
+def _counted(http: httpx.Client, root: str, body: Mapping[str, Any]) -> int | None:
+    """As vLLM tells it."""
+    counted = _asked(http, f"{root}/tokenize", body)
+    return int(counted["count"]) if counted is not None and "count" in counted else None
+
+
+def _split(http: httpx.Client, root: str, text: str) -> int | None:
+    """As llama.cpp's server tells it."""
+    split = _asked(http, f"{root}/tokenize", {"content": text, "add_special": True, "parse_special": True})
     return len(split["tokens"]) if split is not None and "tokens" in split else None
 
 
