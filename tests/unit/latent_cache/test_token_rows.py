@@ -33,6 +33,13 @@ def test_few_rows_are_ranged_reads_and_many_are_a_download() -> None:
     assert artifact.downloads == ["rows-00000.safetensors"]
 
 
+def test_verified_rows_are_never_ranged_reads() -> None:
+    artifact = MemoryArtifact(tokens_parts(TEXT, 100))
+    rows = np.asarray([3, 4, 5, 80])
+    assert TokenRows(artifact, verified=True).tokens(rows).tolist() == TEXT.tokens[rows].tolist()
+    assert artifact.downloads == ["rows-00000.safetensors"]
+
+
 def test_a_header_is_one_request_also_where_it_is_long() -> None:
     names = [f"tensor-{i:03d}" for i in range(200)]
     few, many = ({n: np.arange(i, i + 3) for i, n in enumerate(ns)} for ns in (names[:2], names))

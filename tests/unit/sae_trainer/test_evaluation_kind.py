@@ -82,7 +82,7 @@ def test_figures_are_their_definitions(tmp_path: Path, monkeypatch: pytest.Monke
     x = planted_activations(2000, 32, 48, 3, seed=1)
     coder_artifact = make_coder(tmp_path)
     result = evaluate(coder_artifact, held_out(tmp_path, x), tmp_path / "evaluation")
-    coder = sparse_coders.load(tmp_path / "coder")
+    coder = sparse_coders.frozen(sparse_coders.load(tmp_path / "coder"))
     acts, indices = coder.encode(x)
     y, r, c = x.double(), coder(x).double(), coder.b_dec.double()
     firing = torch.bincount(indices[acts > 0], minlength=72)

@@ -5,6 +5,7 @@ from sparse_coders.coder_files import CONFIG_FILE
 from sparse_coders.coder_trainer import CoderTrainer, StepReport
 from sparse_coders.errors import InvalidOption, InvalidShape, MalformedCoder, UnsupportedCoder
 from sparse_coders.form import ARCHITECTURES, Form
+from sparse_coders.freezing import frozen
 from sparse_coders.gated_coder import GatedCoder
 from sparse_coders.initial import Initialisation, initial_coder, initial_coder_of, normalise_decoder
 from sparse_coders.jumprelu_coder import JumpReLUCoder
@@ -41,6 +42,7 @@ __all__ = [
     "TrainerOptions",
     "UnsupportedCoder",
     "config_of",
+    "frozen",
     "initial_coder",
     "initial_coder_of",
     "load",

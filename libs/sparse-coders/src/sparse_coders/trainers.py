@@ -14,7 +14,7 @@ def trainer_of(coder: SparseCoder, options: TrainerOptions) -> CoderTrainer:
     Raises:
         InvalidOption: the options do not fit the coder.
     """
-    if isinstance(coder, TopKCoder) and _has_numba():
+    if isinstance(coder, TopKCoder) and has_numba():
         from sparse_coders import fused_trainer  # reads Numba, which takes half a second
 
         if fused_trainer.trains(coder, options):
@@ -22,6 +22,6 @@ def trainer_of(coder: SparseCoder, options: TrainerOptions) -> CoderTrainer:
     return CoderTrainer(coder, options)
 
 
-def _has_numba() -> bool:
-    """Numba has no wheels for some platforms, where coders are trained in plain PyTorch."""
+def has_numba() -> bool:
+    """Numba has no wheels for some platforms, where coders are trained and run in plain PyTorch."""
     return importlib.util.find_spec("numba") is not None

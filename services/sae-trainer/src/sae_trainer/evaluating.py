@@ -16,6 +16,7 @@ from dragoman.ids import Json, derived_seed
 from dragoman.kinds import Context, Part, Progress
 from numpy.random import PCG64, Generator
 from safetensors.torch import load, save_file
+from sparse_coders import frozen
 from torch import Tensor
 
 from sae_trainer.coder_artifact import load_coder
@@ -45,7 +46,7 @@ def encode(
     `overlap`, the number of documents that the coder was trained on (None: not known), travels in the part's metadata.
     """
     device = prepared_device(config)
-    coder = load_coder(context.inputs["coder"], context.scratch).to(device)
+    coder = frozen(load_coder(context.inputs["coder"], context.scratch).to(device))
     moments = Accumulator(coder.d_model + (coder.d_out if coder.transcoder else 0))
     sums: list[Sums] = []
     done, total, reported = 0, _token_count(context), time.monotonic()
@@ -68,7 +69,7 @@ def encode(
 def measure_floor(spec: EvaluationSpec, context: Context, config: Config) -> Iterator[Progress | Part]:
     """Runs the coder over Gaussian rows with the mean and covariance of the set and yields their sums."""
     device = prepared_device(config)
-    coder = load_coder(context.inputs["coder"], context.scratch).to(device)
+    coder = frozen(load_coder(context.inputs["coder"], context.scratch).to(device))
     stored = [part.name for part in context.parts[0] if part.name.startswith("moments-")]
     moments = merged([Moments(**load(context.own.read(name))) for name in stored])
     count = min(spec.floor_tokens, round(float(moments.count)))
