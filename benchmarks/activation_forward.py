@@ -23,12 +23,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from activation.activations_run import append, batches, tensors_of
+from activation.activations_run import append, tensors_of
 from activation.core.moments import Moments
-from activation.models import LoadedModel
 from activation.tensor_stream import TensorStream
 from activation_fixture import BATCH_ROWS, CTX_LEN, HOOKPOINT, LiveService, live_service, say, truncated_forward
 from dragoman.kinds import Part
+from hooked_models.batches import batches
+from hooked_models.models import LoadedModel
 from jaxtyping import Int64
 from latent_cache.token_rows import TokenRows
 from process_time import cpu_seconds, keep_memory

@@ -22,7 +22,7 @@ from sparse_coders import TopKCoder, save
 
 from tests.support.cluster import Cluster
 from tests.support.jobs import RUNNING, SUCCEEDED, Jobs
-from tests.unit.activation.tiny import save_tokenizer, text_of, tiny_model
+from tests.support.tiny import save_tokenizer, text_of, tiny_model
 
 torch = pytest.importorskip("torch")
 

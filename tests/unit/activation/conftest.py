@@ -1,6 +1,5 @@
-"""Models, tokenizers and a corpus that several tests share."""
+"""Tokenizers, a corpus and the kinds, that several tests share."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,13 +7,7 @@ from activation.config import Config
 from activation.kinds import build
 from dragoman.kinds import AnyKind
 
-from tests.unit.activation.tiny import save_tokenizer, text_of, tiny_model
-
-
-@pytest.fixture(scope="session")
-def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A byte-level BPE tokenizer with BOS, EOS and padding, which adds no BOS by itself."""
-    return save_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+from tests.support.tiny import save_tokenizer, text_of
 
 
 @pytest.fixture(scope="session")
@@ -27,19 +20,6 @@ def bos_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plain_tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same without any special token."""
     return save_tokenizer(tmp_path_factory.mktemp("tokenizer-plain"), special=False)
-
-
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A function that returns a saved tiny model by name."""
-    root = tmp_path_factory.mktemp("models")
-
-    def folder(name: str) -> Path:
-        if not (root / name).is_dir():
-            tiny_model(name).save_pretrained(root / name)
-        return root / name
-
-    return folder
 
 
 @pytest.fixture(scope="session")

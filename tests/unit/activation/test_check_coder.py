@@ -3,14 +3,14 @@
 from typing import Any
 
 import pytest
-from activation.describe import describe_config
-from activation.description import ModelDescription
-from activation.model_refs import check_coder
-from activation.spec import ModelRef
+from activation.input_checks import check_coder
 from dragoman.artifacts import InputInfo, Manifest
 from dragoman.errors import InvalidSpec
+from hooked_models.describe import describe_config
+from hooked_models.description import ModelDescription
+from hooked_models.model_ref import ModelRef
 
-from tests.unit.activation.tiny import CONFIGS
+from tests.support.tiny import CONFIGS
 
 REF = ModelRef(source="/models/a", fingerprint="aa")
 DOWN = "layers.1.mlp.down_proj"

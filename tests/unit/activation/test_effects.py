@@ -23,7 +23,7 @@ from sparse_coders import TopKCoder, load, save
 from transformers import AutoModelForCausalLM
 
 from tests.support.local_run import reversed_order, run_local
-from tests.unit.activation.tiny import LAST_BUT_ONE, tiny_model
+from tests.support.tiny import LAST_BUT_ONE, tiny_model
 
 Kinds = dict[str, AnyKind]
 D_SAE, K = 64, 4

@@ -21,7 +21,7 @@ from sparse_coders import TopKCoder, save
 from transformers import AutoModelForCausalLM
 
 from tests.support.local_run import reversed_order, run_local
-from tests.unit.activation.tiny import tiny_model
+from tests.support.tiny import tiny_model
 
 Kinds = dict[str, AnyKind]
 D = 32

@@ -11,8 +11,8 @@ from activation.core.cutting import text_pieces
 from activation.core.document_field import DocumentField
 from activation.core.formats import MalformedText, read_documents, scan
 from activation.corpus import Corpus, checked_corpus, unchanged_corpus
-from activation.fingerprints import JsonCache
 from dragoman.errors import InvalidSpec, UserTaskError
+from hooked_models.fingerprints import JsonCache
 from hypothesis import given
 from hypothesis import strategies as st
 

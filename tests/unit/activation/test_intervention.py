@@ -9,7 +9,7 @@ from activation.core.splice import Splice
 from sparse_coders import TopKCoder
 from torch import Tensor
 
-from tests.unit.activation.tiny import LAST_BUT_ONE, VOCAB, tiny_model
+from tests.support.tiny import LAST_BUT_ONE, VOCAB, tiny_model
 
 SIX = ["llama", "gpt_neox", "gpt2", "gemma2", "mamba", "rwkv"]
 

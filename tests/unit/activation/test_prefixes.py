@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 import torch
-from activation.core.control import Occurrences
 from activation.core.prefixes import Lines, Prefixes
 from activation.core.splice import Splice
 from activation.core.unembed import Unembedding
+from hooked_models.core.control import Occurrences
 from torch import Tensor
 
-from tests.unit.activation.tiny import LAST_BUT_ONE, VOCAB, tiny_model
+from tests.support.tiny import LAST_BUT_ONE, VOCAB, tiny_model
 
 ARCHITECTURES = ["llama", "gpt_neox", "gpt2", "gemma2", "gemma3", "falcon", "mamba", "rwkv"]
 

@@ -15,7 +15,7 @@ from activation.core.unembed import Unembedding
 from dragoman.errors import UserTaskError
 from torch import Tensor, nn
 
-from tests.unit.activation.tiny import CONFIGS, LAST_BUT_ONE, tiny_model
+from tests.support.tiny import CONFIGS, LAST_BUT_ONE, tiny_model
 
 IDS = torch.arange(2 * 9).reshape(2, 9) % 50 + 3
 NAMES = list(CONFIGS)

@@ -3,11 +3,12 @@
 import pytest
 from activation.config import Config
 from activation.convert import spec_of
-from activation.spec import ActivationsSpec, LatentsSpec, ModelRef, TokensSpec
+from activation.spec import ActivationsSpec, LatentsSpec, TokensSpec
 from dragoman.activation.v1 import activation_pb2 as pb
 from dragoman.errors import FailedPrecondition
 from dragoman.kinds import Spec
 from dragoman.rpc.convert import field_names, spec_message
+from hooked_models.model_ref import ModelRef
 
 
 @pytest.mark.parametrize(

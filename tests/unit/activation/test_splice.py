@@ -7,7 +7,7 @@ import torch
 from activation.core.splice import Splice
 from torch import Tensor
 
-from tests.unit.activation.tiny import LAST_BUT_ONE, tiny_model
+from tests.support.tiny import LAST_BUT_ONE, tiny_model
 
 IDS = torch.arange(2 * 9).reshape(2, 9) % 50 + 3
 

@@ -11,17 +11,18 @@ import pytest
 from activation.core.chat import ChatTemplate, UnusableConversation
 from activation.core.packing import RowShape, SecondBos, pack_rows, padded_documents
 from activation.spec import TokensSpec
-from activation.token_policy import check_coder_policy, check_policy
+from activation.token_policy import check_coder_policy
 from dragoman.artifacts import InputInfo, Manifest
 from dragoman.errors import FailedPrecondition, InvalidSpec, UserTaskError
 from dragoman.folder import FolderArtifact
 from dragoman.kinds import AnyKind
+from hooked_models.token_checks import check_policy
 from latent_cache.token_policy import token_policy
 from latent_cache.token_rows import TokenRows
 from tokenizers import Tokenizer
 
 from tests.support.local_run import run_local
-from tests.unit.activation.tiny import save_tokenizer
+from tests.support.tiny import save_tokenizer
 
 Kinds = dict[str, AnyKind]
 BOS, EOS, PAD = 0, 1, 2

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 from transformers import ByT5Tokenizer
 
 from tests.support.local_run import reversed_order, run_local
-from tests.unit.activation.tiny import text_of
+from tests.support.tiny import text_of
 
 Kinds = dict[str, AnyKind]
 

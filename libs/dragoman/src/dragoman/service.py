@@ -60,17 +60,11 @@ class ServiceDefinition:
     software: Mapping[str, str] = field(default_factory=dict[str, str])
     checks: Mapping[str, Check] = field(default_factory=dict[str, Check])
     """What a worker needs beside NATS and the store, for readiness."""
-    commands: Mapping[str, Callable[[Sequence[str]], int]] = field(
-        default_factory=dict[str, Callable[[Sequence[str]], int]]
-    )
-    """Further sub-commands, by name."""
 
 
 def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> int:
     """Runs a service's command line and returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments and arguments[0] in definition.commands:
-        return definition.commands[arguments[0]](arguments[1:])
     parser = argparse.ArgumentParser(prog=f"python -m {definition.package}", description=__doc__)
     parser.add_argument("command", nargs="?", choices=["serve", "work", "tasks"], help="default: serve and work")
     parser.add_argument("--once", action="store_true", help="work: end when nothing is queued")

@@ -1,4 +1,4 @@
-"""`python -m activation [serve|work|describe ...]`: the activation service."""
+"""`python -m activation [serve|work]`: the activation service."""
 
 import os
 import sys
@@ -23,14 +23,7 @@ def definition() -> ServiceDefinition:
         service_names=(SERVICE_NAME,),
         capabilities=_capabilities,
         software={name: version(name) for name in ("torch", "transformers", "tokenizers", "safetensors", "numpy")},
-        commands={"describe": _describe},
     )
-
-
-def _describe(arguments: Sequence[str]) -> int:
-    from activation.describe import main as describe  # torch: only in the child that looks at models
-
-    return describe(arguments)
 
 
 def _capabilities() -> Sequence[Capability]:

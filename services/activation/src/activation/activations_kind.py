@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 from dragoman.artifacts import InputInfo, PartInfo
 from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
+from hooked_models.core.rows import RowRange, RowTable, cut, rows_from_start
+from hooked_models.model_ref import ModelRef
+from hooked_models.model_refs import ModelRefs, weights_origin
+from hooked_models.token_checks import check_policy, check_tokens
 
-from activation.core.rows import RowRange, RowTable, cut, rows_from_start
-from activation.model_refs import ModelRefs, check_kind, check_task_count, check_tokens, weights_origin
-from activation.spec import ActivationsSpec, ModelRef
-from activation.token_policy import check_policy
+from activation.input_checks import check_kind, check_task_count
+from activation.spec import ActivationsSpec
 
 if TYPE_CHECKING:
-    from activation.models import LoadedModel
+    from hooked_models.models import LoadedModel
 
 FORWARD, SUMMARISE = range(2)
 

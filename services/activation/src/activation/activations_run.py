@@ -1,22 +1,20 @@
 """Tasks of the `activations` kind."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from dragoman.errors import UserTaskError
 from dragoman.kinds import Context, Part, Progress
-from jaxtyping import Float
+from hooked_models.batches import batches, stored
+from hooked_models.core.forward import Batch
+from hooked_models.models import LoadedModel
 from latent_cache.token_rows import TokenRows
 from torch import Tensor
 
-from activation.core.forward import Batch, run_batches
-from activation.core.hooks import Capture
 from activation.core.moments import Moments, merge_all
-from activation.models import DTYPES, LoadedModel
 from activation.moments_file import artifact_bytes, read_task, statistics, task_bytes
 from activation.spec import ActivationsSpec
 from activation.tensor_stream import TensorStream
@@ -51,23 +49,6 @@ def forward(spec: ActivationsSpec, context: Context, model: LoadedModel) -> Iter
     yield Part(name, data=task_bytes(spec.hookpoints, moments), keep=False)
 
 
-def batches(
-    model: LoadedModel, hookpoints: Sequence[str], tokens: Any, documents: Any, first_row: int, batch_size: int
-) -> Iterator[Batch]:
-    """Runs rows through a model; hookpoints are full module paths, in the batches too.
-
-    Raises UserTaskError for a hookpoint that has no vector per token.
-    """
-    inner = {model.inner(name): name for name in hookpoints}
-    with Capture(model.base, list(inner)) as capture, model.occurrences() as occurrences:
-        try:
-            for batch in run_batches(capture, tokens, documents, first_row, batch_size, model.device, occurrences):
-                named = {inner[name]: values for name, values in batch.activations.items()}
-                yield Batch(batch.rows, batch.positions, batch.tokens, named)
-        except ValueError as error:
-            raise UserTaskError(f"{error}; choose another hookpoint", reason="HOOKPOINT_UNUSABLE") from error
-
-
 def tensors_of(batch: Batch, name: str, total: int, dtype: str) -> Mapping[str, tuple[str, tuple[int, ...]]]:
     """Returns dtypes and shapes of a shard of `total` tokens, as `TensorStream` takes them."""
     return {
@@ -82,21 +63,6 @@ def append(stream: TensorStream, batch: Batch, name: str, dtype: str) -> None:
     stream.append("activations", _bytes(stored(batch, name, dtype)))
     stream.append("rows", _bytes(torch.from_numpy(batch.rows)))
     stream.append("positions", _bytes(torch.from_numpy(batch.positions)))
-
-
-def stored(batch: Batch, hookpoint: str, dtype: str) -> Float[Tensor, "n d"]:
-    """Returns activations in the dtype of the shard. Raises UserTaskError that names the row where one overflows."""
-    values = batch.activations[hookpoint]
-    narrow = values.to(DTYPES[dtype])
-    if narrow.dtype != values.dtype and bool(narrow.isinf().any()):
-        at = int(narrow.isinf().any(-1).nonzero()[0])
-        raise UserTaskError(
-            f"{hookpoint} has an activation of {float(values[at].abs().max()):.6g} in row {batch.rows[at]}, position "
-            f"{batch.positions[at]}; {dtype} ends at {torch.finfo(narrow.dtype).max:,.6g}: "
-            "use dtype bfloat16 or float32",
-            reason="ACTIVATION_OVERFLOWS",
-        )
-    return narrow
 
 
 def _bytes(values: Tensor) -> memoryview:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from dragoman.errors import InvalidSpec, UserTaskError
 from dragoman.store import Store
+from hooked_models.fingerprints import JsonCache, combined, remembered
+from hooked_models.sources import SourceFile, list_source
 
 from activation.core.document_field import DocumentField
 from activation.core.formats import MalformedText, Mark, format_of, read_documents, scan
-from activation.fingerprints import JsonCache, combined, remembered
-from activation.sources import SourceFile, list_source
 
 
 @dataclass(frozen=True, slots=True)

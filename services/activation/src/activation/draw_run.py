@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from dragoman.ids import derived_seed
 from dragoman.kinds import Context, Part, Progress
+from hooked_models.core.rows import RowRange
 from latent_cache.silent_pool import POOL_WINDOWS
 from latent_cache.token_rows import TokenRows
 from latent_cache.windows import find_runs
 from safetensors.numpy import save
 
-from activation.core.rows import RowRange
 from activation.core.silent_draw import SilentDraw
 from activation.spec import LatentsSpec
 from activation.window_tokens import window_tokens

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from dragoman.errors import UserTaskError
+from hooked_models.models import LoadedModel
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
@@ -17,7 +18,6 @@ from activation.core.next_token import Sampler, kl_divergence
 from activation.core.prefixes import Edits, Lines, Prefixes, Reading
 from activation.core.unembed import Unembedding
 from activation.effects_prompts import Prompt
-from activation.models import LoadedModel
 from activation.spec import EffectsSpec
 
 Strengths = Float64[np.ndarray, " latents"]

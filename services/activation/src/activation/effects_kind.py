@@ -7,13 +7,16 @@ from dragoman.artifacts import Artifact, InputInfo, Manifest, PartInfo
 from dragoman.errors import InvalidSpec, Violation
 from dragoman.ids import Json, kind_of
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
+from hooked_models.model_ref import ModelRef
+from hooked_models.model_refs import weights_origin
 
-from activation.model_refs import MAX_TASKS, weights_origin
-from activation.spec import EffectsSpec, ModelRef
+from activation.input_checks import MAX_TASKS
+from activation.spec import EffectsSpec
 
 if TYPE_CHECKING:
+    from hooked_models.models import LoadedModel
+
     from activation.latents_run import CoderSlot
-    from activation.models import LoadedModel
 
 SELECT, MEASURE = 0, 1
 

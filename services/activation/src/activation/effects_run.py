@@ -9,6 +9,7 @@ import torch
 from dragoman.artifacts import Artifact
 from dragoman.errors import UserTaskError
 from dragoman.kinds import Context, Part, Progress
+from hooked_models.models import LoadedModel
 from jaxtyping import Float, Float64
 from latent_cache import LatentCache
 from torch import Tensor
@@ -30,7 +31,6 @@ from activation.effects_work import (
     write_logits,
     write_prompts,
 )
-from activation.models import LoadedModel
 from activation.spec import EffectsSpec
 
 SELECTION = "selection.json"

@@ -9,6 +9,7 @@ import torch
 from dragoman.artifacts import Artifact
 from dragoman.ids import Json
 from dragoman.kinds import Progress
+from hooked_models.models import LoadedModel
 from jaxtyping import Float, Float64
 from latent_cache import LatentIndex, TokenRows
 from torch import Tensor, nn
@@ -18,7 +19,6 @@ from activation.core.vocabulary_projection import final_norm, projection
 from activation.effects_bench import Bench, Group, Strengths
 from activation.effects_prompts import Prompt
 from activation.effects_tables import TABLES
-from activation.models import LoadedModel
 from activation.spec import EffectsSpec
 
 Rows = list[dict[str, Any]]

@@ -6,22 +6,19 @@ from typing import TYPE_CHECKING, Any
 from dragoman.artifacts import InputInfo, Manifest, PartInfo
 from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
+from hooked_models.core.rows import RowRange, RowTable, cut, rows_from_start
+from hooked_models.model_ref import ModelRef
+from hooked_models.model_refs import ModelRefs, weights_origin
+from hooked_models.token_checks import check_tokens
 
-from activation.core.rows import RowRange, RowTable, cut, rows_from_start
-from activation.model_refs import (
-    ModelRefs,
-    check_coder,
-    check_kind,
-    check_task_count,
-    check_tokens,
-    weights_origin,
-)
-from activation.spec import FidelitySpec, ModelRef
+from activation.input_checks import check_coder, check_kind, check_task_count
+from activation.spec import FidelitySpec
 from activation.token_policy import check_coder_policy
 
 if TYPE_CHECKING:
+    from hooked_models.models import LoadedModel
+
     from activation.fidelity_run import CoderShelf
-    from activation.models import LoadedModel
 
 MEANS, AVERAGE, SPLICE, SUMMARISE = range(4)
 

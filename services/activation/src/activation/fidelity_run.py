@@ -12,17 +12,17 @@ from dragoman.artifacts import Artifact
 from dragoman.errors import UserTaskError
 from dragoman.ids import Json, derived_seed
 from dragoman.kinds import Context, Part, Progress
+from hooked_models.batches import batches
+from hooked_models.models import LoadedModel
 from jaxtyping import Float64
 from latent_cache.token_rows import TokenRows
 from safetensors.torch import load, save
 from torch import Tensor
 
-from activation.activations_run import batches
 from activation.core.arms import Arms, StandIn
 from activation.core.fidelity import COUNTS, MEASURES, SUMS, Measure, block_size, measures
 from activation.core.unembed import Unembedding
 from activation.latents_run import CoderSlot
-from activation.models import LoadedModel
 from activation.spec import FidelitySpec
 
 _Sums = Mapping[str, Float64[np.ndarray, "coders rows"]]

@@ -5,78 +5,57 @@ from typing import TYPE_CHECKING
 from dragoman.host_memory import machine_memory_bytes
 from dragoman.kinds import AnyKind
 from dragoman.store import Store
+from hooked_models.model_host import ModelHost
 
 from activation.activations_kind import ActivationsKind
 from activation.config import Config
-from activation.description import Descriptions
 from activation.effects_kind import EffectsKind
 from activation.fidelity_kind import FidelityKind
 from activation.latents_kind import LatentsKind
-from activation.locations import Locations
-from activation.model_refs import ModelRefs
-from activation.spec import ModelRef
 from activation.tokens_kind import TokensKind
 
 if TYPE_CHECKING:
     from activation.fidelity_run import CoderShelf
     from activation.latents_run import CoderSlot
-    from activation.models import LoadedModel, ModelSlot
 
 
 def build(config: Config, store: Store | None) -> list[AnyKind]:
     """Returns every kind of this service. Without a store, s3:// sources are refused."""
-    locations = Locations(config.cache, store)
-    descriptions = Descriptions(config.cache, locations)
-    models = ModelRefs(
-        locations,
-        descriptions,
+    host = ModelHost(
+        config.cache,
+        store,
+        device=config.device,
+        threads=config.torch_threads,
         trust_remote_code=config.trust_remote_code,
         memory_bytes=config.worker_memory_bytes or machine_memory_bytes(),
     )
-    compute = _Compute(config, locations)
+    coders = _Coders()
     return [
-        TokensKind(config.cache, store, locations, descriptions),
-        ActivationsKind(models, compute.model),
-        LatentsKind(models, compute.model, compute.coder),
-        EffectsKind(store, compute.model, compute.coder),
-        FidelityKind(models, compute.model, compute.coders),
+        TokensKind(config.cache, store, host.locations, host.descriptions),
+        ActivationsKind(host.refs, host.load),
+        LatentsKind(host.refs, host.load, coders.slot),
+        EffectsKind(store, host.load, coders.slot),
+        FidelityKind(host.refs, host.load, coders.shelf),
     ]
 
 
-class _Compute:
+class _Coders:
     """What only a process that does tasks needs: made, and torch imported, on first use."""
 
-    def __init__(self, config: Config, locations: Locations) -> None:
-        self._config = config
-        self._locations = locations
-        self._models: ModelSlot | None = None
-        self._coder: CoderSlot | None = None
-        self._coders: CoderShelf | None = None
+    def __init__(self) -> None:
+        self._slot: CoderSlot | None = None
+        self._shelf: CoderShelf | None = None
 
-    def model(self, ref: ModelRef) -> "LoadedModel":
-        if self._models is None:
-            from activation.models import ModelSlot
-
-            config = self._config
-            self._models = ModelSlot(
-                self._locations,
-                config.cache,
-                config.device,
-                config.torch_threads,
-                trust_remote_code=config.trust_remote_code,
-            )
-        return self._models.get(ref)
-
-    def coder(self) -> "CoderSlot":
-        if self._coder is None:
+    def slot(self) -> "CoderSlot":
+        if self._slot is None:
             from activation.latents_run import CoderSlot
 
-            self._coder = CoderSlot()
-        return self._coder
+            self._slot = CoderSlot()
+        return self._slot
 
-    def coders(self) -> "CoderShelf":
-        if self._coders is None:
+    def shelf(self) -> "CoderShelf":
+        if self._shelf is None:
             from activation.fidelity_run import CoderShelf
 
-            self._coders = CoderShelf()
-        return self._coders
+            self._shelf = CoderShelf()
+        return self._shelf

@@ -8,22 +8,19 @@ from dragoman.artifacts import InputInfo, PartInfo
 from dragoman.errors import InvalidSpec
 from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
+from hooked_models.core.rows import RowRange, RowTable, cut, rows_in_proportion
+from hooked_models.model_ref import ModelRef
+from hooked_models.model_refs import ModelRefs, weights_origin
+from hooked_models.token_checks import check_tokens
 
-from activation.core.rows import RowRange, RowTable, cut, rows_in_proportion
-from activation.model_refs import (
-    ModelRefs,
-    check_coder,
-    check_kind,
-    check_task_count,
-    check_tokens,
-    weights_origin,
-)
-from activation.spec import LatentsSpec, ModelRef
+from activation.input_checks import check_coder, check_kind, check_task_count
+from activation.spec import LatentsSpec
 from activation.token_policy import check_coder_policy
 
 if TYPE_CHECKING:
+    from hooked_models.models import LoadedModel
+
     from activation.latents_run import CoderSlot
-    from activation.models import LoadedModel
 
 ENCODE, DRAW, INVERT, INDEX, NEIGHBOURS, JOIN = range(6)
 _SHARD_BYTES = 64 << 20

@@ -9,16 +9,16 @@ import torch
 from dragoman.artifacts import Artifact
 from dragoman.errors import UserTaskError
 from dragoman.kinds import Context, Part, Progress
+from hooked_models.batches import batches
+from hooked_models.core.forward import Batch
+from hooked_models.models import LoadedModel
 from jaxtyping import Float
 from latent_cache.token_rows import TokenRows
 from safetensors.numpy import save_file
 from sparse_coders import CONFIG_FILE, WEIGHTS_FILE, MalformedCoder, SparseCoder, UnsupportedCoder, load
 from torch import Tensor
 
-from activation.activations_run import batches
 from activation.core.entries import EncodedEntries, FoundActivations, place_table
-from activation.core.forward import Batch
-from activation.models import LoadedModel
 from activation.spec import LatentsSpec
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from dragoman.artifacts import PartInfo
 from dragoman.errors import UserTaskError
 from dragoman.kinds import Context, Part, Progress
+from hooked_models.description import TokenizerDescription
 from latent_cache.token_policy import POLICY_VERSION
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -19,7 +20,6 @@ from activation.core.chat import ChatTemplate
 from activation.core.packing import Rows, RowShape, SecondBos, equal_blocks, masked, pack_rows, padded_documents
 from activation.core.splitting import draw_documents
 from activation.corpus import Corpus
-from activation.description import TokenizerDescription
 from activation.spec import TokensSpec
 from activation.tokenise_run import second_bos
 

@@ -4,10 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from dragoman.kinds import Spec
 from dragoman.latent_selection import LatentSelection
+from hooked_models.model_ref import DataType, ModelRef
 from pydantic import Field, model_validator
 
-WeightsVariant = Literal["trained", "rerandomized_incl_emb", "rerandomized_excl_emb", "step0", "control"]
-DataType = Literal["float32", "bfloat16", "float16"]
 Split = Literal["all", "train", "test"]
 TextFormat = Literal["auto", "text", "jsonl", "parquet"]
 BosPolicy = Literal["auto", "always", "never"]
@@ -24,29 +23,6 @@ _Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _Latent = Annotated[int, Field(ge=0, le=2**31 - 1)]
 _Strength = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]
 _KlTarget = Annotated[float, Field(gt=0.0, le=100.0, allow_inf_nan=False)]
-
-
-class ModelRef(Spec):
-    """A language model with the weights it shall run with."""
-
-    source: str = Field(min_length=1)
-    revision: str | None = None
-    weights: WeightsVariant = "trained"
-    weights_seed: _Int64 = 0
-    dtype: DataType = "float32"
-    fingerprint: str = ""
-    device: str = Field("", pattern=r"^(cpu|cuda(:[0-9]{1,3})?)?$")
-    trust_remote_code: bool = False
-    initial_weights: str = ""
-    initial_weights_fingerprint: str = ""
-
-    @model_validator(mode="after")
-    def _initial_weights_are_of_step0(self) -> Self:
-        if self.initial_weights and self.weights != "step0":
-            raise ValueError(
-                f"initial_weights is given, but weights is {self.weights!r}; it means something for 'step0'"
-            )
-        return self
 
 
 class TokensSpec(Spec):

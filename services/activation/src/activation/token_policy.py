@@ -3,18 +3,9 @@
 from typing import Any
 
 from dragoman.artifacts import InputInfo
-from dragoman.errors import FailedPrecondition, InvalidSpec
-from latent_cache.token_policy import TokenPolicy, policy_of, token_policy
-
-
-def check_policy(tokens: InputInfo, field_name: str = "tokens_id") -> TokenPolicy | None:
-    """Returns the policy of tokens, None when they are still to be made. Raises InvalidSpec for one not known here."""
-    if tokens.manifest is None:
-        return None
-    try:
-        return token_policy(tokens.manifest.statistics, tokens.id)
-    except FailedPrecondition as error:
-        raise InvalidSpec(error.message, field=field_name, reason=error.reason) from error
+from dragoman.errors import InvalidSpec
+from hooked_models.token_checks import check_policy
+from latent_cache.token_policy import policy_of
 
 
 def check_coder_policy(tokens: InputInfo, coder: InputInfo, field_name: str = "coder_id") -> None:

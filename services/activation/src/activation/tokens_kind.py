@@ -8,14 +8,14 @@ from dragoman.errors import InvalidSpec
 from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
 from dragoman.store import Store
+from hooked_models.description import Descriptions, TokenizerDescription
+from hooked_models.fingerprints import JsonCache
+from hooked_models.locations import TOKENIZER, Located, Locations
+from hooked_models.sources import S3
 
 from activation.core.chat import ChatTemplate
 from activation.core.document_field import DocumentField
 from activation.corpus import Corpus, checked_corpus, unchanged_corpus
-from activation.description import Descriptions, TokenizerDescription
-from activation.fingerprints import JsonCache
-from activation.locations import TOKENIZER, Located, Locations
-from activation.sources import S3
 from activation.spec import TokensSpec
 
 _GROUP_BYTES = 4 << 20

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from hooked_models.core.control import Occurrences
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from activation.core.control import Occurrences
 from activation.core.splice import Edit, Splice
 from activation.core.unembed import Unembedding
 

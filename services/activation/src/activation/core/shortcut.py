@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from hooked_models.core.names import module_of
 from torch import Tensor, nn
-
-from activation.core.names import module_of
 
 
 def layers_before(model: nn.Module, hookpoint: str) -> list[str]:

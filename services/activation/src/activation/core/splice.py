@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from hooked_models.core.hooks import first_tensor, input_tensor
+from hooked_models.core.names import module_of
 from jaxtyping import Float
 from torch import Tensor, nn
-
-from activation.core.hooks import first_tensor, input_tensor
-from activation.core.names import module_of
 
 Edit = Callable[[Float[Tensor, "batch pos d_out"], Float[Tensor, "batch pos d_in"]], Float[Tensor, "batch pos d_out"]]
 """The new value from the old one and the module's input. At a hookpoint ".input" both are the module's input."""

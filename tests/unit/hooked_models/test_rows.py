@@ -1,6 +1,6 @@
 """Which rows are read for a number of tokens, and how they become tasks."""
 
-from activation.core.rows import RowTable, cut, rows_from_start, rows_in_proportion
+from hooked_models.core.rows import RowTable, cut, rows_from_start, rows_in_proportion
 
 TABLE = RowTable(ctx_len=11, has_bos=True, row_count=100, train_row_count=80)
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from activation.core.rerandomize import embedding_parameters, mean_and_variance, rerandomize
+from hooked_models.core.rerandomize import embedding_parameters, mean_and_variance, rerandomize
 from torch import nn
 
-from tests.unit.activation.tiny import CONFIGS, tiny_model
+from tests.support.tiny import CONFIGS, tiny_model
 
 
 def _shifted(name: str) -> nn.Module:

@@ -1,6 +1,6 @@
 """What is known of a model or a tokenizer without loading it: found out by a short-lived child, then remembered.
 
-The serving process has no torch; the child (`python -m activation describe ...`, see `activation.describe`) has.
+The serving process has no torch; the child (`python -m hooked_models.describe ...`) has.
 """
 
 import json
@@ -16,9 +16,9 @@ from typing import Any
 from dragoman.errors import InvalidSpec, Unavailable
 from dragoman.nearest import nearest
 
-from activation.core.names import INPUT, full_name
-from activation.fingerprints import JsonCache
-from activation.locations import MODEL, MODEL_WITH_CODE, TOKENIZER, FileSet, Located, Locations, made_once
+from hooked_models.core.names import INPUT, full_name
+from hooked_models.fingerprints import JsonCache
+from hooked_models.locations import MODEL, MODEL_WITH_CODE, TOKENIZER, FileSet, Located, Locations, made_once
 
 _PATIENCE_S = 300
 _VERSION = "3"
@@ -101,7 +101,7 @@ class Descriptions:
         if known is None:
             path = self._locations.fetch(located, files, config_only=True)
             code = ["--trust-remote-code"] if files is MODEL_WITH_CODE else []
-            known = _ask(["describe", "model", str(path), *code], field_name, located.source)
+            known = _ask(["model", str(path), *code], field_name, located.source)
             self._json.put(known, "model", _VERSION, located.fingerprint)
         return ModelDescription(**known)
 
@@ -120,7 +120,7 @@ class Descriptions:
             path = self._fetched(located, TOKENIZER)
             with made_once(final) as folder:
                 if folder is not None:
-                    found = _ask(["describe", "tokenizer", str(path), str(folder)], field_name, located.source)
+                    found = _ask(["tokenizer", str(path), str(folder)], field_name, located.source)
                     (folder / "description.json").write_text(json.dumps(found), encoding="utf-8")
         return final
 
@@ -130,7 +130,7 @@ class Descriptions:
 
 def _ask(arguments: Sequence[str], field_name: str, source: str) -> Any:
     """Runs the child and returns the JSON it says. Its refusals become InvalidSpec."""
-    command = [sys.executable, "-m", "activation", *arguments]
+    command = [sys.executable, "-m", "hooked_models.describe", *arguments]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "CUDA_VISIBLE_DEVICES": ""}
     try:
         done = subprocess.run(command, capture_output=True, env=environment, timeout=_PATIENCE_S, check=False)

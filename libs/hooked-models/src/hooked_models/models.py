@@ -11,13 +11,13 @@ from dragoman.ids import derived_seed
 from dragoman.models import convert_gguf
 from torch import nn
 
-from activation.core.control import Occurrences
-from activation.core.names import module_of
-from activation.core.rerandomize import embedding_parameters, rerandomize
-from activation.locations import Located, Locations
-from activation.memory import does_not_fit
-from activation.model_refs import initial_place, model_files
-from activation.spec import ModelRef
+from hooked_models.core.control import Occurrences
+from hooked_models.core.names import module_of
+from hooked_models.core.rerandomize import embedding_parameters, rerandomize
+from hooked_models.locations import Located, Locations
+from hooked_models.memory import does_not_fit
+from hooked_models.model_ref import ModelRef
+from hooked_models.model_refs import initial_place, model_files
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -84,7 +84,7 @@ class ModelSlot:
             if ref.trust_remote_code and not self._trust:
                 raise UserTaskError(
                     f"the model {ref.source} comes with code, and this worker does not run it; "
-                    "its operator may set ACTIVATION_TRUST_REMOTE_CODE=1",
+                    "its operator may set <SERVICE>_TRUST_REMOTE_CODE=1",
                     reason="REMOTE_CODE_REFUSED",
                 )
             control_seed = ref.weights_seed if ref.weights == "control" else None

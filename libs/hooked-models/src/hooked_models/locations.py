@@ -19,9 +19,9 @@ from dragoman.ids import canonical_json
 from dragoman.nearest import suggestion
 from dragoman.store import Store
 
-from activation.fingerprints import JsonCache, combined, file_sums
-from activation.hub import Hub
-from activation.sources import S3, SourceFile, list_source
+from hooked_models.fingerprints import JsonCache, combined, file_sums
+from hooked_models.hub import Hub
+from hooked_models.sources import S3, SourceFile, list_source
 
 CONFIG_FILE = "config.json"
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")

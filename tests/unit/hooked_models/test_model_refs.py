@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from activation.describe import Refused, describe_model
-from activation.description import Descriptions
-from activation.locations import Locations
-from activation.memory import does_not_fit
-from activation.model_refs import ModelRefs, initial_place, weights_origin
-from activation.spec import ModelRef
 from dragoman.errors import InvalidSpec
 from dragoman.host_memory import host_memory_bytes
+from hooked_models.describe import Refused, describe_model
+from hooked_models.description import Descriptions
+from hooked_models.locations import Locations
+from hooked_models.memory import does_not_fit
+from hooked_models.model_ref import ModelRef
+from hooked_models.model_refs import ModelRefs, initial_place, weights_origin
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tests.unit.activation.tiny import tiny_model
+from tests.support.tiny import tiny_model
 
 MAIN, STEP0 = "0123456789abcdef0123456789abcdef01234567", "89abcdef0123456789abcdef0123456789abcdef"
 Refs = Callable[..., ModelRefs]
@@ -29,17 +29,6 @@ def refs(tmp_path_factory: pytest.TempPathFactory) -> Refs:
     cache = tmp_path_factory.mktemp("cache")
     locations = Locations(cache, None)
     return lambda **fields: ModelRefs(locations, Descriptions(cache, locations), **fields)
-
-
-@pytest.fixture
-def _without_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Describes models in this process: a child takes seconds to start."""
-
-    def ask(arguments: list[str], field_name: str, source: str) -> Any:
-        assert arguments[:2] == ["describe", "model"]
-        return json.loads(json.dumps(describe_model(Path(arguments[2]))))
-
-    monkeypatch.setattr("activation.description._ask", ask)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +51,7 @@ def _refusal(refs: ModelRefs, **fields: Any) -> InvalidSpec:
     return caught.value
 
 
-@pytest.mark.usefixtures("_without_a_child")
+@pytest.mark.usefixtures("without_a_child")
 @pytest.mark.parametrize(
     ("weights", "kept", "words"),
     [
@@ -82,7 +71,7 @@ def test_a_seed_is_kept_where_something_is_drawn(
     assert refs().resolve(resolved) == resolved
 
 
-@pytest.mark.usefixtures("_without_a_child")
+@pytest.mark.usefixtures("without_a_child")
 def test_step_0_of_a_folder_has_the_checkpoints_sum_and_no_seed(
     refs: Refs, model_folder: Callable[[str], Path], checkpoint: Path
 ) -> None:
@@ -101,7 +90,7 @@ def test_step_0_of_a_folder_has_the_checkpoints_sum_and_no_seed(
     assert error.violations[0].field == "model.initial_weights_fingerprint"
 
 
-@pytest.mark.usefixtures("_without_a_child")
+@pytest.mark.usefixtures("without_a_child")
 def test_a_revision_of_the_same_hub_id_becomes_its_commit(
     refs: Refs, model_folder: Callable[[str], Path], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +112,7 @@ def test_a_revision_of_the_same_hub_id_becomes_its_commit(
     assert weights_origin(trained) == f"trained weights, me/tiny at revision {MAIN}"
 
 
-@pytest.mark.usefixtures("_without_a_child")
+@pytest.mark.usefixtures("without_a_child")
 def test_step_0_that_cannot_be_that_of_the_model_is_refused(
     refs: Refs, model_folder: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -144,7 +133,7 @@ def test_step_0_that_cannot_be_that_of_the_model_is_refused(
     assert (error.violations[0].field, error.reason) == ("model.initial_weights", "MODEL_NOT_FOUND")
 
 
-@pytest.mark.usefixtures("_without_a_child")
+@pytest.mark.usefixtures("without_a_child")
 def test_a_model_that_no_worker_can_hold_is_refused_with_both_sizes(
     refs: Refs, model_folder: Callable[[str], Path]
 ) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from activation.activations_run import batches
-from activation.describe import describe_config
-from activation.description import ModelDescription
-from activation.models import LoadedModel, load_model
-from activation.spec import ModelRef, WeightsVariant
+from hooked_models.batches import batches
+from hooked_models.describe import describe_config
+from hooked_models.description import ModelDescription
+from hooked_models.model_ref import ModelRef, WeightsVariant
+from hooked_models.models import LoadedModel, load_model
 
-from tests.unit.activation.tiny import CONFIGS, LAST_BUT_ONE, VOCAB
+from tests.support.tiny import CONFIGS, LAST_BUT_ONE, VOCAB
 
 VARIANTS: tuple[WeightsVariant, ...] = (
     "trained", "rerandomized_incl_emb", "rerandomized_excl_emb", "step0", "control",

@@ -1,4 +1,4 @@
-"""The child that describes models (`python -m activation describe model PATH [--trust-remote-code]`) and tokenizers.
+"""The child that describes models (`python -m hooked_models.describe model PATH [--trust-remote-code]`) and tokenizers.
 
 Says one line of JSON: the description, or `error` and `reason`. Imports torch and transformers; loads no weights.
 """
@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from activation import gguf_header
-from activation.core.hooks import first_tensor, input_tensor
-from activation.core.names import INPUT
-from activation.locations import CONFIG_FILE
+from hooked_models import gguf_header
+from hooked_models.core.hooks import first_tensor, input_tensor
+from hooked_models.core.names import INPUT
+from hooked_models.locations import CONFIG_FILE
 
 _PROBE = (2, 8)
 """Batch and tokens of the pass that measures widths."""
@@ -182,3 +182,7 @@ def _context_length(path: Path, tokenizer: Any) -> int | None:
         except (ValueError, OSError, KeyError, TypeError):
             return None
     return int(tokenizer.model_max_length) if tokenizer.model_max_length < 10**9 else None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from activation.core.control import Occurrences
-from activation.locations import MODEL, Locations
-from activation.models import LoadedModel, ModelSlot, choose_device, load_model, stored_parameters
-from activation.spec import ModelRef
 from dragoman.errors import UserTaskError
+from hooked_models.core.control import Occurrences
+from hooked_models.locations import MODEL, Locations
+from hooked_models.model_ref import ModelRef
+from hooked_models.models import LoadedModel, ModelSlot, choose_device, load_model, stored_parameters
 from safetensors.torch import load_file, save_file
 
-from tests.unit.activation.tiny import tiny_model
+from tests.support.tiny import tiny_model
 
 CPU = torch.device("cpu")
 
@@ -155,9 +155,9 @@ def test_a_worker_with_too_little_memory_refuses_with_both_sizes(
     count = sum(p.numel() for p in tiny_model("llama").parameters())
     assert stored_parameters(folder) == count
     for weights, dtype, enough in (("trained", "float16", 2 * count), ("step0", "float16", 4 * count)):
-        monkeypatch.setattr("activation.models.host_memory_bytes", lambda size=enough: size)
+        monkeypatch.setattr("hooked_models.models.host_memory_bytes", lambda size=enough: size)
         assert _load(folder, weights=weights, dtype=dtype)
-        monkeypatch.setattr("activation.models.host_memory_bytes", lambda size=enough: size - 1)
+        monkeypatch.setattr("hooked_models.models.host_memory_bytes", lambda size=enough: size - 1)
         with pytest.raises(
             UserTaskError, match=rf"its {count:,} parameters take .* GiB as .*, this worker has"
         ) as caught:
@@ -167,7 +167,7 @@ def test_a_worker_with_too_little_memory_refuses_with_both_sizes(
 
 def test_a_worker_that_runs_no_code_refuses_it(model_folder: Callable[[str], Path], tmp_path: Path) -> None:
     ref = _ref(tmp_path, model_folder("llama"), trust_remote_code=True)
-    with pytest.raises(UserTaskError, match="ACTIVATION_TRUST_REMOTE_CODE=1"):
+    with pytest.raises(UserTaskError, match="_TRUST_REMOTE_CODE=1"):
         _slot(tmp_path).get(ref)
     assert _slot(tmp_path, trust_remote_code=True).get(ref)
 

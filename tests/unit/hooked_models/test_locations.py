@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from activation.gguf_header import context_length
-from activation.locations import MODEL, TOKENIZER, Locations, made_once
 from dragoman.errors import InvalidSpec, Unavailable, UserTaskError
+from hooked_models.gguf_header import context_length
+from hooked_models.locations import MODEL, TOKENIZER, Locations, made_once
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dragoman.ids import canonical_json
 
-from activation.sources import SourceFile
+from hooked_models.sources import SourceFile
 
 
 class JsonCache:

@@ -5,16 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from activation.core.control import Occurrences
-from activation.core.forward import run_batches
-from activation.core.hooks import Capture
-from activation.core.names import full_name
-from activation.describe import describe_config
-from activation.description import ModelDescription
 from dragoman.errors import InvalidSpec, UserTaskError
+from hooked_models.core.control import Occurrences
+from hooked_models.core.forward import run_batches
+from hooked_models.core.hooks import Capture
+from hooked_models.core.names import full_name
+from hooked_models.describe import describe_config
+from hooked_models.description import ModelDescription
 from torch import nn
 
-from tests.unit.activation.tiny import CONFIGS, LAST_BUT_ONE, tiny_model
+from tests.support.tiny import CONFIGS, LAST_BUT_ONE, tiny_model
 
 IDS = torch.arange(2 * 9).reshape(2, 9) % 50 + 3
 LAYERS = list(LAST_BUT_ONE.items())

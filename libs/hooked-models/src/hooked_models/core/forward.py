@@ -9,8 +9,8 @@ from dragoman.errors import UserTaskError
 from jaxtyping import Float, Int32
 from torch import Tensor
 
-from activation.core.control import Occurrences
-from activation.core.hooks import Capture
+from hooked_models.core.control import Occurrences
+from hooked_models.core.hooks import Capture
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from activation.core.control import Occurrences, occurrence_noise
-from activation.core.forward import run_batches
-from activation.core.hooks import Capture
+from hooked_models.core.control import Occurrences, occurrence_noise
+from hooked_models.core.forward import run_batches
+from hooked_models.core.hooks import Capture
 from torch import nn
 
-from tests.unit.activation.tiny import CONFIGS, tiny_model
+from tests.support.tiny import CONFIGS, tiny_model
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from activation.core.names import module_of
+from hooked_models.core.names import module_of
 
 
 class _Done(Exception):
@@ -45,7 +45,7 @@ class Capture:
     """
 
     def __init__(self, model: nn.Module, hookpoints: Sequence[str]) -> None:
-        """`hookpoints` are names from `model`, see `activation.core.names`. Raises ValueError for an unknown one."""
+        """`hookpoints` are names from `model`, see `hooked_models.core.names`. Raises ValueError for an unknown one."""
         self._model = model
         modules = dict(model.named_modules())
         self._places: dict[str, tuple[nn.Module, bool]] = {}

@@ -1,0 +1,1 @@
+"""Pure functions: modules, tensors and names in, values out."""
