@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo test check proto up bench clean faults faults-long soak
+.PHONY: help setup demo test check proto up images bench clean faults faults-long soak
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -52,6 +52,16 @@ check: setup  ## style, types, contract, layers
 
 proto: setup  ## generate the stubs from protos/
 	scripts/proto.sh
+
+DOCKER ?= docker
+REGISTRY ?=
+TAG ?= dev
+TORCH_INDEX ?=
+
+images:  ## build the four images; DOCKER=podman REGISTRY=registry/team/ TAG=0.1.0 TORCH_INDEX=.../whl/cu128 for GPUs
+	@for service in activation sae-trainer explainer scorer; do \
+	  $(DOCKER) build -f services/$$service/Dockerfile -t $(REGISTRY)dragoman-$$service:$(TAG) \
+	    $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) . || exit 1; done
 
 bench: setup  ## every benchmark; the last line of each is one JSON object
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done

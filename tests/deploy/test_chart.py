@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dragoman.exposure import check_exposure
 from dragoman.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +124,31 @@ def test_the_services_understand_their_environment(rendered: dict[str, list[Docu
         for variable in given:
             bare = variable.removeprefix(service.upper().replace("-", "_") + "_")
             assert variable in documented or bare in documented, f"{variable} of {name} is in no document"
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_every_server_asks_who_calls_and_may_listen(rendered: dict[str, list[Document]], values: str) -> None:
+    for service in SERVICES:
+        spec = _of(rendered[values], "Deployment", f"{service}-api")["spec"]["template"]["spec"]
+        given = {e["name"]: e.get("value") or "from-a-secret" for e in spec["containers"][0]["env"]}
+        assert ("DRAGOMAN_TLS_KEY" in given) == (values == "gpu")
+        assert "DRAGOMAN_INSECURE" not in given
+        here = {name: value for name, value in given.items() if not value.startswith(("/tls/", "/principals/"))}
+        settings = Settings.from_env(here, service)
+        plaintext = settings.plaintext or "DRAGOMAN_TLS_KEY" in given
+        check_exposure(settings.server, insecure=settings.insecure, plaintext=plaintext)
+        assert settings.sources.roots == (Path("/data"),)
+    made = [d["metadata"]["name"] for d in rendered[values] if d["kind"] == "Secret"]
+    assert ("lab-dragoman-token" in made) == (values != "gpu")
+
+
+def test_traces_go_where_the_values_say(rendered: dict[str, list[Document]]) -> None:
+    traced = _render(*VALUES["plain"], "--set", "tracing.endpoint=http://collector:4318")
+    for documents, expected in ((traced, True), (rendered["plain"], False)):
+        api = _of(documents, "Deployment", "scorer-api")["spec"]["template"]["spec"]["containers"][0]
+        told = {e["name"]: e.get("value") for e in api["env"]}
+        assert (told.get("DRAGOMAN_TRACES") == "1") == expected
+        assert (told.get("OTEL_EXPORTER_OTLP_ENDPOINT") == "http://collector:4318") == expected
 
 
 def test_secrets_are_in_no_plain_value(rendered: dict[str, list[Document]]) -> None:

@@ -187,7 +187,7 @@ def test_the_service_says_serving_and_what_it_is(client: Client, cluster: Cluste
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
     info = client.server_info()["activation"]
     assert not isinstance(info, Exception)
-    assert (info.service, [kind.name for kind in info.kinds]) == ("probe", ["probe", "empty"])
+    assert (info.service, [kind.name for kind in info.kinds]) == ("probe", ["probe", "empty", "ask"])
 
 
 def test_a_watch_survives_a_restart_of_the_service(client: Client, raw: Jobs, cluster: Cluster) -> None:

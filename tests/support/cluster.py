@@ -131,6 +131,9 @@ class Cluster:
             "DRAGOMAN_MEND_S": "2",
             "DRAGOMAN_DRAIN_S": "2",
             "DRAGOMAN_LOG_FORMAT": "text",
+            "DRAGOMAN_INSECURE": "1",
+            "DRAGOMAN_SOURCE_ROOTS": "/",
+            "DRAGOMAN_HUB_ALLOW": "*",
             **self.environ,
         }
 

@@ -43,6 +43,8 @@ class ScriptedServer(ThreadingHTTPServer):
         self.script = script
         self.lock = threading.Lock()
         self.seen: list[tuple[str, bytes]] = []
+        self.headers: list[dict[str, str]] = []
+        """Of each request, their names in small letters."""
         self.active = 0
         self.most_active = 0
 
@@ -66,6 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         with server.lock:
             number = len(server.seen)
             server.seen.append((self.path, body))
+            server.headers.append({name.lower(): value for name, value in self.headers.items()})
             server.active += 1
             server.most_active = max(server.most_active, server.active)
         try:

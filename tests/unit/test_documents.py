@@ -32,6 +32,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"
 _LIBRARIES = {
     *("HF_HOME", "HF_TOKEN", "TMPDIR", "NO_COLOR", "NUMBA_CACHE_DIR"),
     *("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"),
+    *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_TRACES_SAMPLER"),
 }
 """Read below our code, so that no search of it finds them."""
 

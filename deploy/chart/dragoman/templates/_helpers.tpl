@@ -76,6 +76,15 @@ http://{{ include "dragoman.fullname" . }}-vllm:8000
 {{ .Values.store.auth.existingSecret | default (printf "%s-store" (include "dragoman.fullname" .)) }}
 {{- end -}}
 
+{{/* The Secret with the one token; empty where only a file of principals says who may call. */}}
+{{- define "dragoman.tokenSecret" -}}
+{{- if .Values.auth.existingSecret -}}
+{{ .Values.auth.existingSecret }}
+{{- else if not .Values.auth.principalsSecret -}}
+{{ printf "%s-token" (include "dragoman.fullname" .) }}
+{{- end -}}
+{{- end -}}
+
 {{- define "dragoman.secretEnv" -}}
 - name: {{ .name }}
   valueFrom: {secretKeyRef: {name: {{ .secret }}, key: {{ .key }}}}
@@ -96,12 +105,18 @@ http://{{ include "dragoman.fullname" . }}-vllm:8000
 {{ include "dragoman.secretEnv" (dict "name" "DRAGOMAN_S3_ACCESS_KEY" "secret" (include "dragoman.storeSecret" $root) "key" "access-key") }}
 {{ include "dragoman.secretEnv" (dict "name" "DRAGOMAN_S3_SECRET_KEY" "secret" (include "dragoman.storeSecret" $root) "key" "secret-key") }}
 - {name: DRAGOMAN_LOG_LEVEL, value: {{ $root.Values.logLevel | quote }}}
+- {name: DRAGOMAN_SOURCE_ROOTS, value: {{ join ":" $root.Values.sources.roots | quote }}}
+- {name: DRAGOMAN_HUB_ALLOW, value: {{ join "," $root.Values.sources.hub | quote }}}
+{{- with $root.Values.tracing.endpoint }}
+- {name: DRAGOMAN_TRACES, value: "1"}
+- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }}}
+{{- end }}
 - {name: DRAGOMAN_HOME, value: /cache/dragoman}
 - {name: HF_HOME, value: /cache/huggingface}
 - {name: {{ $prefix }}_METRICS_ADDRESS, value: "0.0.0.0:9090"}
 {{- if eq .role "api" }}
 - {name: {{ $prefix }}_GRPC_ADDRESS, value: "0.0.0.0:50051"}
-{{- with $root.Values.auth.existingSecret }}
+{{- with include "dragoman.tokenSecret" $root }}
 {{ include "dragoman.secretEnv" (dict "name" "DRAGOMAN_TOKEN" "secret" . "key" "token") }}
 {{- end }}
 {{- if $root.Values.auth.principalsSecret }}
@@ -110,6 +125,8 @@ http://{{ include "dragoman.fullname" . }}-vllm:8000
 {{- if $root.Values.tls.existingSecret }}
 - {name: DRAGOMAN_TLS_CERTIFICATE, value: /tls/tls.crt}
 - {name: DRAGOMAN_TLS_KEY, value: /tls/tls.key}
+{{- else }}
+- {name: DRAGOMAN_PLAINTEXT, value: "1"}
 {{- end }}
 {{- if $root.Values.tls.clientCaSecret }}
 - {name: DRAGOMAN_TLS_CLIENT_CA, value: /client-ca/ca.crt}
@@ -250,8 +267,8 @@ spec:
 {{/* Refuses values that cannot work, before anything is made. */}}
 {{- define "dragoman.check" -}}
 {{- $values := .Values -}}
-{{- if and (not $values.insecure) (or (not $values.auth.existingSecret) (not $values.tls.existingSecret)) -}}
-{{- fail "auth.existingSecret and tls.existingSecret are not both set: anyone who reaches the servers could read and submit everything. Set both, or say insecure: true" -}}
+{{- if and (not $values.insecure) (not $values.tls.existingSecret) -}}
+{{- fail "tls.existingSecret is not set: whoever is on the way could read tokens and results. Set it, or say insecure: true" -}}
 {{- end -}}
 {{- if and (not $values.nats.enabled) (not $values.nats.url) -}}
 {{- fail "nats.enabled is false and nats.url is empty: name a NATS server" -}}

@@ -39,11 +39,18 @@ class Manifest:
     software: Mapping[str, str] = field(default_factory=dict[str, str])
     cost: Mapping[str, float] = field(default_factory=dict[str, float])
     """What it took: "task_seconds" of work, summed over tasks, and "peak_memory_bytes" of the largest process."""
+    namespace: str = ""
+    """Whose it is; empty: everybody's. See `dragoman.principals`."""
     _by_name: Mapping[str, PartInfo] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Notes the parts by name: a job that reads each of ten thousand may not look through all for each."""
         object.__setattr__(self, "_by_name", {part.name: part for part in self.parts})
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all parts."""
+        return sum(part.size_bytes for part in self.parts)
 
     def part(self, name: str) -> PartInfo:
         """Returns the part with this name. Raises KeyError."""
@@ -59,6 +66,7 @@ class InputInfo:
     spec: Mapping[str, Json]
     manifest: Manifest | None
     inputs: Mapping[str, str] = field(default_factory=dict[str, str])
+    namespace: str = ""
 
 
 class Artifact(Protocol):

@@ -24,7 +24,7 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, KeyValueConfig, StreamConfig
 from nats.js.kv import KeyValue
 
-from dragoman import topology
+from dragoman import topology, tracing
 from dragoman.client_tls import ClientTls
 from dragoman.errors import ResourceExhausted, Unavailable
 
@@ -199,12 +199,13 @@ class Bus:
                     raise Unavailable(f"NATS did not answer for {self.config.patience:.0f} s ({error})") from error
                 await asyncio.sleep(0.25)
 
-    async def enqueue(self, subject: str, payload: bytes) -> bool:
+    async def enqueue(self, subject: str, payload: bytes, trace: str = "") -> bool:
         """Puts a task on the work queue. False when it is there already. Raises ResourceExhausted when it is full."""
+        headers = tracing.headers(trace) or None
 
         async def publish() -> bool:
             try:
-                await self.js.publish(subject, payload, stream=self.stream("TASKS"), timeout=5)
+                await self.js.publish(subject, payload, stream=self.stream("TASKS"), timeout=5, headers=headers)
             except nats.js.errors.APIError as error:
                 if error.err_code != _STORE_FAILED:
                     raise
@@ -236,9 +237,9 @@ class Bus:
         """Removes every message under a filter, delivered or not."""
         await self.patiently(lambda: self.js.purge_stream(stream, subject=filter_))
 
-    async def publish(self, stream: str, subject: str, payload: bytes, message_id: str = "") -> int:
+    async def publish(self, stream: str, subject: str, payload: bytes, message_id: str = "", trace: str = "") -> int:
         """Appends to a log and returns the sequence. `message_id` keeps a repeated publish from doubling it."""
-        headers = {"Nats-Msg-Id": message_id} if message_id else None
+        headers = {**({"Nats-Msg-Id": message_id} if message_id else {}), **tracing.headers(trace)} or None
         name = self.stream(stream)
         ack = await self.patiently(lambda: self.js.publish(subject, payload, stream=name, timeout=5, headers=headers))
         return ack.seq

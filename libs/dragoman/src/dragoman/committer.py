@@ -68,6 +68,7 @@ class Committer:
             datetime.now(UTC).isoformat(timespec="seconds"),
             self._software,
             _cost(record, receipts),
+            record.namespace,
         )
         committed = await asyncio.to_thread(self._store.commit, manifest)
         await self.succeed(record.id, committed)
@@ -78,7 +79,8 @@ class Committer:
         def step(r: JobRecord) -> JobRecord | None:
             if r.state.terminal:
                 return None
-            return r.to(JobState.SUCCEEDED, end_time=time.time(), failed_count=manifest.failed_count)
+            told = {"failed_count": manifest.failed_count, "stored_bytes": manifest.size_bytes}
+            return r.to(JobState.SUCCEEDED, end_time=time.time(), **told)
 
         record = await self._ledger.change(job_id, step)
         if record.state is JobState.SUCCEEDED:

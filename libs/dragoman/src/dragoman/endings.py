@@ -9,16 +9,17 @@ from dragoman.bus import Bus
 from dragoman.errors import DragomanError, FailureClass
 from dragoman.jobs import EventType, Failure, JobRecord, JobState
 from dragoman.ledger import Ledger
+from dragoman.redaction import redact
 
 
 def failure_of(error: Exception, reason: str) -> Failure:
     """Returns the failure that an exception of a job kind means; one that is not ours is a defect, told as such."""
     if isinstance(error, DragomanError):
-        return Failure(error.reason, error.message, FailureClass.USER)
+        return Failure(error.reason, redact(error.message), FailureClass.USER)
     if isinstance(error, ValidationError):
-        return Failure("INVALID_SPEC", str(error), FailureClass.USER)
-    debug = "".join(traceback.format_exception(error))
-    return Failure(reason, f"{type(error).__name__}: {error}", FailureClass.SYSTEM, debug=debug)
+        return Failure("INVALID_SPEC", redact(str(error)), FailureClass.USER)
+    debug = redact("".join(traceback.format_exception(error)))
+    return Failure(reason, redact(f"{type(error).__name__}: {error}"), FailureClass.SYSTEM, debug=debug)
 
 
 class Endings:

@@ -31,9 +31,11 @@ class Inputs:
     async def _info(self, id_: str) -> InputInfo | None:
         manifest = await asyncio.to_thread(self._store.manifest, id_)
         if manifest is not None:
-            return InputInfo(id_, manifest.kind, manifest.spec, manifest, manifest.inputs)
+            return InputInfo(id_, manifest.kind, manifest.spec, manifest, manifest.inputs, manifest.namespace)
         record = await self._ledger.find(id_)
-        return None if record is None else InputInfo(id_, record.kind, record.spec, None, record.inputs)
+        if record is None:
+            return None
+        return InputInfo(id_, record.kind, record.spec, None, record.inputs, record.namespace)
 
     async def broken(self, missing: Sequence[str]) -> JobRecord | None:
         """Returns a failed or cancelled job among those that make the missing artifacts."""

@@ -1,33 +1,35 @@
 """The desk over NATS: submits, finds, watches, cancels and retries jobs for one server."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
 import nats.errors
 import nats.js.errors
 
+from dragoman import quotas, tracing
 from dragoman.artifacts import InputInfo
 from dragoman.bus import Bus
 from dragoman.desk import JobFilter, JobPage
-from dragoman.errors import InvalidSpec, NotFound, ResourceExhausted
+from dragoman.errors import InvalidSpec, NotFound, PermissionDenied
 from dragoman.ids import Json, artifact_id, kind_of
 from dragoman.jobindex import JobIndex
 from dragoman.joblog import JobLog, LogPage
 from dragoman.jobs import DeadLetter, EventType, JobEvent, JobRecord, JobState
 from dragoman.kinds import AnyKind
-from dragoman.ledger import Ledger, progress_of
+from dragoman.ledger import Ledger, progress_of, unknown_job
 from dragoman.planner import Planner
-from dragoman.principals import CALLER
+from dragoman.principals import CALLER, Role
 from dragoman.records import DEAD_LETTER
 from dragoman.rpc.wire import event_from_bytes
 from dragoman.store import Store
-from dragoman.submission import inputs_of, parse, unknown_inputs
+from dragoman.submission import inputs_of, parse, unknown_inputs, visible
 
 _MAX_REQUEST_ID = 128
-_QUOTA_RETRY_S = 30
 _TERMINAL_EVENTS = {EventType.COMMITTED, EventType.FAILED, EventType.CANCELLED}
 
 
@@ -51,6 +53,7 @@ class JobDesk:
         self._planner = planner
         self._store = store
         self._index = index
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     # ------------------------------------------------------------------ submit
 
@@ -60,7 +63,7 @@ class JobDesk:
             raise InvalidSpec(f"has {len(request_id)} characters; at most {_MAX_REQUEST_ID}", field="request_id")
         record = await self._checked(kind, spec)
         if request_id:
-            await self._ledger.claim_request(request_id, record.id)
+            await self._ledger.claim_request(request_id, record.id, record.namespace)
         return await self._record_job(record)
 
     async def check(self, kind: str, spec: Mapping[str, Json]) -> None:
@@ -72,10 +75,11 @@ class JobDesk:
         job_kind = self._kind(kind)
         parsed = parse(job_kind, spec)
         inputs = inputs_of(job_kind, parsed)
-        resolved = await asyncio.to_thread(job_kind.resolve, parsed)
-        infos, unknown = await self._planner.inputs.infos(inputs)
+        # Before anything looks into them: of another namespace's inputs nothing may be told, also by a refusal.
+        infos, unknown = visible(*await self._planner.inputs.infos(inputs), CALLER.get().namespace)
         if unknown:
             raise NotFound(unknown_inputs(unknown, inputs), reason="UNKNOWN_ARTIFACT")
+        resolved = await asyncio.to_thread(job_kind.resolve, parsed)
         await asyncio.to_thread(job_kind.check, resolved, infos)
         canonical: dict[str, Json] = resolved.model_dump(mode="json")
         return self._record(job_kind, canonical, inputs, infos)
@@ -94,8 +98,9 @@ class JobDesk:
         self, kind: AnyKind, spec: Mapping[str, Json], inputs: Mapping[str, str], infos: Mapping[str, InputInfo]
     ) -> JobRecord:
         missing = tuple(sorted({info.id for info in infos.values() if info.manifest is None}))
+        caller = CALLER.get()
         return JobRecord(
-            artifact_id(kind.name, kind.version, spec),
+            artifact_id(kind.name, kind.version, spec, caller.namespace),
             kind.name,
             self._service,
             JobState.WAITING,
@@ -103,22 +108,26 @@ class JobDesk:
             inputs,
             waiting_for=missing,
             create_time=time.time(),
-            principal=CALLER.get().name,
+            principal=caller.name,
+            namespace=caller.namespace,
+            trace=tracing.traceparent(),
         )
 
-    async def _check_quota(self) -> None:
-        """Raises ResourceExhausted when the caller has as many open jobs as it may have."""
+    @contextlib.asynccontextmanager
+    async def _within_quota(self) -> AsyncGenerator[None]:
+        """Raises ResourceExhausted when the caller has as much as it may have.
+
+        Calls of one caller that has limits wait for each other: else many at once would all find room for one.
+        """
         caller = CALLER.get()
-        if caller.max_open_jobs is None:
+        if not caller.limits.any:
+            yield
             return
-        open_count = sum(job.principal == caller.name for job in (await self._index.open_jobs()).values())
-        if open_count >= caller.max_open_jobs:
-            raise ResourceExhausted(
-                f"{caller.name} has {open_count} jobs that are not done and may have {caller.max_open_jobs}; wait for "
-                "some, or cancel them",
-                reason="QUOTA",
-                retry_seconds=_QUOTA_RETRY_S,
-            )
+        async with self._turns[caller.name]:
+            ended = quotas.needs_ended(caller.limits)
+            jobs = await (self._index.refresh() if ended else self._index.open_jobs())
+            quotas.check(caller, jobs.values(), time.time())
+            yield
 
     async def _record_job(self, record: JobRecord) -> tuple[JobRecord, bool]:
         known = await self._ledger.find(record.id)
@@ -132,15 +141,16 @@ class JobDesk:
                 waiting_for=(),
                 end_time=time.time(),
                 failed_count=manifest.failed_count,
+                stored_bytes=manifest.size_bytes,
             )
             created = await self._ledger.create(done)
             if created is not None:
                 await self._ledger.announce(created, EventType.COMMITTED, once="committed")
             return created or await self.get(record.id), False
-        await self._check_quota()
-        for input_id in set(record.inputs.values()):
-            await self._ledger.add_wait(input_id, record.id)
-        created = await self._ledger.create(record)
+        async with self._within_quota():
+            for input_id in set(record.inputs.values()):
+                await self._ledger.add_wait(input_id, record.id)
+            created = await self._ledger.create(record)
         if created is not None:
             await self._ledger.announce(created, EventType.CREATED, once="created")
         await self._planner.examine(record.id, created)
@@ -150,8 +160,29 @@ class JobDesk:
 
     async def get(self, job_id: str) -> JobRecord:
         """See Desk.get."""
+        return await self._with_progress(await self._visible(job_id))
+
+    async def _visible(self, job_id: str) -> JobRecord:
+        """Returns a job that the caller may know of. Raises NotFound, in the words for a job that there is not."""
         kind_of(job_id, field="job_id")
-        return await self._with_progress(await self._ledger.get(job_id))
+        record = await self._ledger.get(job_id)
+        if not CALLER.get().sees(record.namespace):
+            raise unknown_job(job_id)
+        return record
+
+    async def _check_changeable(self, job_id: str) -> None:
+        """The same for a job that the caller wants to change. Raises PermissionDenied for one that it may only read."""
+        record, caller = await self._visible(job_id), CALLER.get()
+        if not caller.owns(record.namespace):
+            raise PermissionDenied(f"{job_id} is shared by everybody; {caller.name} may read it, and change its own")
+
+    async def _may_know(self, job_id: str) -> bool:
+        """True for a job that the caller may know of, as the index has it; of jobs that are gone an admin may."""
+        caller = CALLER.get()
+        if caller.role is Role.ADMIN:
+            return True
+        record = await self._index.find(job_id)
+        return record is not None and caller.sees(record.namespace)
 
     async def _with_progress(self, record: JobRecord) -> JobRecord:
         leases = await self._ledger.leases(record.id) if record.state is JobState.RUNNING else {}
@@ -169,7 +200,8 @@ class JobDesk:
 
     async def list(self, filter: JobFilter, page_size: int, page_token: str) -> JobPage:
         """See Desk.list."""
-        jobs = [job for job in (await self._index.refresh()).values() if _matches(job, filter)]
+        caller, known = CALLER.get(), (await self._index.refresh()).values()
+        jobs = [job for job in known if caller.sees(job.namespace) and _matches(job, filter)]
         jobs.sort(key=lambda job: (-job.create_time, job.id))
         start = 0
         if page_token:
@@ -182,7 +214,7 @@ class JobDesk:
 
     async def wait(self, job_id: str, timeout: float) -> JobRecord:
         """See Desk.wait."""
-        kind_of(job_id, field="job_id")
+        await self._visible(job_id)
         deadline, pause = time.monotonic() + timeout, 0.05
         while True:
             record = await self._ledger.get(job_id)
@@ -204,10 +236,11 @@ class JobDesk:
                 async for event in _events(reader):
                     if event is not None:
                         cursor = event.cursor
-                        yield event
+                        if await self._may_know(event.job_id):
+                            yield event
                     elif not follow and not (open_ids := await self._still_open(open_ids)):
                         async for rest in _events(reader, until_quiet=True):
-                            if rest is not None:
+                            if rest is not None and await self._may_know(rest.job_id):
                                 yield rest
                         return
             except (nats.errors.Error, nats.js.errors.Error, ConnectionError):
@@ -220,20 +253,22 @@ class JobDesk:
 
     async def log_lines(self, job_id: str, task_id: str, page_size: int, page_token: str) -> LogPage:
         """See Desk.log_lines."""
-        await self._ledger.get(job_id)
+        await self._visible(job_id)
         return await asyncio.to_thread(JobLog(self._store).page, job_id, task_id, page_size, page_token)
 
     async def dead_letters(self, job_id: str, page_size: int) -> Sequence[DeadLetter]:
         """See Desk.dead_letters. Newest first."""
         filters = [self._bus.subject("dead", "*", "*", job_id) if job_id else self._bus.subject("dead", ">")]
         reader = await self._bus.reader(self._bus.stream("DEAD"), filters, 0)
-        letters: list[DeadLetter] = []
+        newest: deque[DeadLetter] = deque(maxlen=page_size)
         try:
             while True:
-                messages = await reader.fetch(200, timeout=0.5)
-                letters += [DEAD_LETTER.load(message.data) for message in messages]
+                for message in await reader.fetch(200, timeout=0.5):
+                    letter = DEAD_LETTER.load(message.data)
+                    if await self._may_know(letter.job_id):
+                        newest.append(letter)
         except (TimeoutError, nats.errors.TimeoutError):
-            return letters[::-1][:page_size]
+            return list(newest)[::-1]
         finally:
             await _leave(reader)
 
@@ -241,13 +276,14 @@ class JobDesk:
 
     async def cancel(self, job_id: str) -> JobRecord:
         """See Desk.cancel."""
-        await self.get(job_id)
+        await self._check_changeable(job_id)
         return await self._planner.endings.cancel(job_id)
 
     async def retry(self, job_id: str) -> JobRecord:
         """See Desk.retry. Any server may take the wish; the job's own service plans it."""
-        await self.get(job_id)
-        return await self._planner.retry(job_id)
+        await self._check_changeable(job_id)
+        async with self._within_quota():
+            return await self._planner.retry(job_id)
 
 
 async def _events(reader: object, until_quiet: bool = False) -> AsyncIterator[JobEvent | None]:

@@ -33,6 +33,12 @@ class JobIndex:
         await self._catch_up()
         return dict(self._open)
 
+    async def find(self, job_id: str) -> JobRecord | None:
+        """Returns a job, as of now or a moment ago; None when there is none."""
+        if job_id not in self._jobs:
+            await self._catch_up()
+        return self._jobs.get(job_id)
+
     async def _catch_up(self) -> None:
         """Of many who ask at a time, one reads for all that came before it began."""
         asked_after = self._begun

@@ -104,6 +104,14 @@ class JobRecord:
     end_time: float = 0.0
     principal: str = ""
     """Who submitted it first; empty where servers know no principals."""
+    namespace: str = ""
+    """Whose it is; empty: everybody's. Part of the id."""
+    stored_bytes: int = 0
+    """Of its committed artifact."""
+    llm_tokens: int = 0
+    """That its tasks spent on prompts and replies so far."""
+    trace: str = ""
+    """W3C traceparent of its submission; empty where nothing is traced."""
     progress: JobProgress = field(default_factory=JobProgress)
     """Filled in by readers from the stages and the running tasks; not stored."""
     revision: int = 0

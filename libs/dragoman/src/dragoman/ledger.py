@@ -41,7 +41,7 @@ class Ledger:
         """Returns a job. Raises NotFound."""
         record = await self.find(job_id)
         if record is None:
-            raise NotFound(f"there is no job {job_id}; `dragoman jobs` lists those there are", reason="UNKNOWN_JOB")
+            raise unknown_job(job_id)
         return record
 
     async def create(self, record: JobRecord) -> JobRecord | None:
@@ -88,9 +88,10 @@ class Ledger:
 
     # ---------------------------------------------------------------- requests
 
-    async def claim_request(self, request_id: str, job_id: str) -> None:
-        """Binds a request id to a job. Raises AlreadyExists when it is bound to another."""
-        key = hashlib.sha256(request_id.encode()).hexdigest()
+    async def claim_request(self, request_id: str, job_id: str, namespace: str = "") -> None:
+        """Binds a request id of a namespace to a job. Raises AlreadyExists when it is bound to another."""
+        scoped = f"{namespace}\n{request_id}" if namespace else request_id
+        key = hashlib.sha256(scoped.encode()).hexdigest()
         try:
             await self._bus.patiently(lambda: self._bus.bucket("requests").create(key, job_id.encode()))
         except nats.js.errors.KeyWrongLastSequenceError:
@@ -169,7 +170,7 @@ class Ledger:
         )
         subject = self._bus.subject("events", record.kind, record.id, type_.value)
         message_id = f"{_life(record)}.{type_}.{once}" if once else ""
-        await self._bus.publish("EVENTS", subject, event_to_bytes(event), message_id)
+        await self._bus.publish("EVENTS", subject, event_to_bytes(event), message_id, record.trace)
 
     async def bury(self, record: JobRecord, failure: Failure) -> None:
         """Appends a task that was given up to the dead-letter log."""
@@ -195,6 +196,11 @@ class Ledger:
         """Removes keys without leaving delete markers behind."""
         name = f"{self._bus.config.namespace}_{bucket}"
         await self._bus.purge(f"KV_{name}", f"$KV.{name}.{filter_}")
+
+
+def unknown_job(job_id: str) -> NotFound:
+    """Says that there is no such job: in the same words whether it is another namespace's or nobody's."""
+    return NotFound(f"there is no job {job_id}; `dragoman jobs` lists those there are", reason="UNKNOWN_JOB")
 
 
 def _life(record: JobRecord) -> str:

@@ -163,4 +163,6 @@ def _record_of(manifest: Manifest) -> JobRecord:
         failed_count=manifest.failed_count,
         create_time=committed,
         end_time=committed,
+        namespace=manifest.namespace,
+        stored_bytes=manifest.size_bytes,
     )

@@ -10,12 +10,15 @@ from dragoman.artifacts import Manifest, PartInfo
 from dragoman.errors import DataLoss, FailedPrecondition, UserTaskError
 from dragoman.ids import Json
 
-SCHEMA = 1
-"""Version of the document's layout; raised when an older reader would misread it."""
+SCHEMA = 2
+"""Version of the document's layout; raised when an older reader would misread it.
+
+2 has a namespace, which a reader of 1 would show to everybody. What is everybody's is still written as 1.
+"""
 
 MANIFEST_NAME = "manifest.json"
 
-_PART_NAME = re.compile(r"^[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*(/[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*)*$")
+_PART_NAME = re.compile(r"[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*(/[A-Za-z0-9_=+-][A-Za-z0-9._=+-]*)*")
 _MAX_PART_NAME = 200
 
 
@@ -53,12 +56,13 @@ class _ManifestDocument(BaseModel):
     commit_time: str
     software: dict[str, str]
     cost: dict[str, float] = {}
+    namespace: str = ""
 
 
 def manifest_to_json(manifest: Manifest) -> bytes:
     """Returns the document of a manifest. Raises UserTaskError for a number that JSON has no word for (NaN)."""
     body = {
-        "schema": SCHEMA,
+        "schema": SCHEMA if manifest.namespace else 1,
         "id": manifest.id,
         "kind": manifest.kind,
         "semantics_version": manifest.semantics_version,
@@ -71,6 +75,7 @@ def manifest_to_json(manifest: Manifest) -> bytes:
         "software": dict(manifest.software),
         "cost": dict(manifest.cost),
     }
+    body |= {"namespace": manifest.namespace} if manifest.namespace else {}
     try:
         return json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     except ValueError as error:
@@ -139,6 +144,7 @@ def _manifest(document: _ManifestDocument) -> Manifest:
         commit_time=document.commit_time,
         software=document.software,
         cost=document.cost,
+        namespace=document.namespace,
     )
 
 
@@ -146,7 +152,7 @@ def check_part_names(names: Sequence[str]) -> None:
     """Raises UserTaskError for a name that cannot be an object key and a file name, or that occurs twice."""
     seen: set[str] = set()
     for name in names:
-        if len(name) > _MAX_PART_NAME or not _PART_NAME.match(name) or name == MANIFEST_NAME:
+        if len(name) > _MAX_PART_NAME or not _PART_NAME.fullmatch(name) or name == MANIFEST_NAME:
             raise UserTaskError(
                 f"{name!r} cannot name a part: expected up to {_MAX_PART_NAME} letters, digits and . _ = + - in "
                 f"segments divided by '/', none starting with a dot, and not {MANIFEST_NAME!r}",

@@ -127,7 +127,8 @@ class Planner:
 
     async def _publish(self, record: JobRecord, index: int, payload: Mapping[str, Json]) -> None:
         body = {"job_id": record.id, "stage": record.stage_index, "index": index, "payload": dict(payload)}
-        await self._bus.enqueue(self.task_subject(record, record.stage_index, index), json.dumps(body).encode())
+        subject = self.task_subject(record, record.stage_index, index)
+        await self._bus.enqueue(subject, json.dumps(body).encode(), record.trace)
 
     async def advance(self, job_id: str) -> None:
         """Goes on to the next stage, or commits the artifact, when the current stage is complete."""

@@ -1,18 +1,16 @@
-"""Who may call, and what: principals with a role, a hashed token and limits."""
+"""Who may call, and what: principals with a role, a namespace and limits."""
 
+import asyncio
 import hashlib
 import hmac
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Protocol
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from dragoman.errors import InvalidSpec, NotFound
+PUBLIC = ""
+"""The namespace that everybody may read: what an operator submits there is shared."""
 
 
 class Role(IntEnum):
@@ -23,7 +21,32 @@ class Role(IntEnum):
     SUBMIT = 2
     """Also submit, cancel and retry jobs."""
     ADMIN = 3
-    """Also collect garbage, delete artifacts, rebuild jobs."""
+    """Also collect garbage, delete artifacts, rebuild jobs; in every namespace."""
+
+
+def namespace_of(said: str | None) -> str:
+    """Returns the namespace that an operator or an issuer names: "public", or nothing, is the shared one."""
+    return PUBLIC if said is None or said == "public" else said
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a principal may have at one time; None means no limit. See `dragoman.quotas`."""
+
+    max_open_jobs: int | None = None
+    """Jobs that wait, are queued or run."""
+    max_queued_jobs: int | None = None
+    """Jobs that wait or are queued."""
+    max_running_jobs: int | None = None
+    max_bytes: int | None = None
+    """Of committed artifacts."""
+    max_llm_tokens: int | None = None
+    """Of prompts and replies, in 24 hours."""
+
+    @property
+    def any(self) -> bool:
+        """True when there is a limit at all."""
+        return self != Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +55,17 @@ class Principal:
 
     name: str
     role: Role
-    max_open_jobs: int | None = None
-    """Jobs that wait, are queued or run at one time; None means no limit."""
+    limits: Limits = Limits()
+    namespace: str = PUBLIC
+    """Where what it submits belongs."""
+
+    def sees(self, namespace: str) -> bool:
+        """True when jobs and artifacts of a namespace exist for this principal."""
+        return self.role is Role.ADMIN or namespace in (PUBLIC, self.namespace)
+
+    def owns(self, namespace: str) -> bool:
+        """True when the principal may change jobs of a namespace, as far as its role goes."""
+        return self.role is Role.ADMIN or namespace == self.namespace
 
 
 ANYONE = Principal("", Role.ADMIN)
@@ -41,6 +73,13 @@ ANYONE = Principal("", Role.ADMIN)
 
 CALLER: ContextVar[Principal] = ContextVar("CALLER", default=ANYONE)
 """The principal of the call that is being answered."""
+
+
+class Work:
+    """What this process works on: a worker's child does one task at a time, in whatever threads."""
+
+    namespace: str = PUBLIC
+
 
 _READING = ("Get", "List", "Watch", "Wait", "Download")
 
@@ -55,73 +94,51 @@ def required_role(method: str) -> Role:
     return Role.SUBMIT if name.startswith(("Submit", "Cancel", "Retry")) else Role.ADMIN
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Issuer(Protocol):
+    """Somebody else who says who calls, by tokens that it signs. Implemented by `dragoman.oidc`."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._@-]{1,64}$")
-    token_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    role: Literal["read", "submit", "admin"] = "submit"
-    max_open_jobs: Annotated[int, Field(ge=0)] | None = None
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    principals: tuple[_Entry, ...] = Field(min_length=1)
+    def identify(self, token: str) -> Principal:
+        """Returns whose token it is; may ask the issuer for its keys. Raises Unauthenticated or PermissionDenied."""
+        ...
 
 
 class Principals:
-    """Everybody who may call, by the sha256 of their token."""
+    """Everybody who may call: by the sha256 of their token, or by the word of an issuer."""
 
-    def __init__(self, known: Sequence[tuple[str, Principal]]) -> None:
+    def __init__(self, known: Sequence[tuple[str, Principal]], issuer: Issuer | None = None) -> None:
         self._known = tuple((hashed.encode(), principal) for hashed, principal in known)
+        self._issuer = issuer
 
     @classmethod
     def of_token(cls, token: str) -> "Principals":
         """One principal, who may do everything, with one token."""
         return cls([(hash_of(token), ANYONE)])
 
-    @classmethod
-    def from_file(cls, path: Path) -> "Principals":
-        """Reads a YAML file: `principals:`, a list of name, token_sha256, role, max_open_jobs.
-
-        Raises NotFound without the file, InvalidSpec for what it says wrong; tokens are in neither.
-        """
-        try:
-            document: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise NotFound(f"cannot read {path}: {error.strerror}", reason="NO_SUCH_FILE") from error
-        except yaml.YAMLError as error:
-            raise InvalidSpec(f"{path} is not YAML: {error}") from error
-        try:
-            entries = _File.model_validate(document).principals
-        except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            place = ".".join(str(piece) for piece in first["loc"])
-            raise InvalidSpec(f"{path}: {place}: {first['msg']}") from error
-        _check_distinct(path, entries)
-        roles = {role.name.lower(): role for role in Role}
-        return cls([(e.token_sha256, Principal(e.name, roles[e.role], e.max_open_jobs)) for e in entries])
-
     def identify(self, authorization: str) -> Principal | None:
-        """Returns whose `Bearer <token>` it is, or None. Takes the same time whoever it is."""
+        """Returns whose `Bearer <token>` it is, or None. Takes the same time whoever's hashed token it is.
+
+        Raises Unauthenticated or PermissionDenied for an issuer's token that says too little. Blocks while the
+        issuer's keys are fetched.
+        """
         kind, _, token = authorization.partition(" ")
+        if kind.lower() != "bearer":
+            return None
         given = hash_of(token).encode()
         found: Principal | None = None
         for hashed, principal in self._known:
-            if hmac.compare_digest(hashed, given) and kind.lower() == "bearer":
+            if hmac.compare_digest(hashed, given):
                 found = principal
+        if found is None and self._issuer is not None and token.count(".") == 2:
+            return self._issuer.identify(token)
         return found
+
+    async def identified(self, authorization: str) -> Principal | None:
+        """The same without blocking: in a thread where an issuer may have to be asked."""
+        if self._issuer is None:
+            return self.identify(authorization)
+        return await asyncio.to_thread(self.identify, authorization)
 
 
 def hash_of(token: str) -> str:
     """Returns what is stored of a token: its sha256 in hex. Tokens are random, so it needs no salt."""
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _check_distinct(path: Path, entries: Sequence[_Entry]) -> None:
-    for field in ("name", "token_sha256"):
-        values = [getattr(entry, field) for entry in entries]
-        twice = next((entry.name for entry in entries if values.count(getattr(entry, field)) > 1), None)
-        if twice is not None:
-            raise InvalidSpec(f"{path}: the {field} of {twice} is there twice; each principal needs its own")

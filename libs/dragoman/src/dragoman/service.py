@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc.aio
 
+from dragoman import tracing
 from dragoman.bus import Bus
 from dragoman.desk import Desk
 from dragoman.errors import DragomanError
@@ -27,6 +28,7 @@ from dragoman.metrics import METRICS
 from dragoman.monitoring import serve_monitoring
 from dragoman.planner import Planner
 from dragoman.settings import Settings
+from dragoman.source_policy import Sources
 from dragoman.store import Store
 from dragoman.vitals import Check, Vitals
 from dragoman.wakeup import mend_regularly, wake_on_events
@@ -72,14 +74,16 @@ def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> in
     command: str | None = options.command
     if options.once and command != "work":
         parser.error("--once belongs to work")
-    from dragoman.telemetry import configure_logging, register_secret
+    from dragoman.redaction import register_secrets
+    from dragoman.telemetry import configure_logging
 
+    register_secrets(os.environ)
     try:
         settings = Settings.from_env(os.environ, definition.name)
         configure_logging(definition.name, settings.log_level, settings.log_format)
-        told = (os.environ.get("DRAGOMAN_TOKEN", ""), os.environ.get("DRAGOMAN_LLM_API_KEY", ""))
-        for secret in (settings.bus.password, *told):
-            register_secret(secret)
+        Sources.policy = settings.sources
+        if settings.traces:
+            tracing.configure_tracing(definition.name)
         if command == "tasks":
             return _tasks(definition, settings)
         settings = replace(settings, worker=replace(settings.worker, once=options.once))
@@ -87,6 +91,8 @@ def main(definition: ServiceDefinition, argv: Sequence[str] | None = None) -> in
     except DragomanError as error:
         _LOG.error("%s", error.message)
         return 1
+    finally:
+        tracing.end()
 
 
 def _tasks(definition: ServiceDefinition, settings: Settings) -> int:
@@ -163,6 +169,7 @@ async def _run(definition: ServiceDefinition, settings: Settings, serve: bool, w
 
 
 async def _serve(parts: _Parts, stop: asyncio.Event) -> None:
+    from dragoman.exposure import check_exposure
     from dragoman.maintenance import Maintenance
     from dragoman.rpc import maintenance_servicer
     from dragoman.rpc.info import ServerInfo
@@ -170,6 +177,7 @@ async def _serve(parts: _Parts, stop: asyncio.Event) -> None:
     from dragoman.rpc.server import serve
 
     definition, settings = parts.definition, parts.settings
+    check_exposure(settings.server, insecure=settings.insecure, plaintext=settings.plaintext)
     desk = JobDesk(definition.name, parts.kinds, parts.bus, parts.ledger, parts.planner, parts.store, parts.index)
     name, bus = definition.name, parts.bus
     loops = [

@@ -8,7 +8,9 @@ from dragoman.bus import BusConfig
 from dragoman.client_tls import ClientTls
 from dragoman.errors import InvalidSpec
 from dragoman.principals import Principals
+from dragoman.principals_file import read_principals
 from dragoman.rpc.server import ServerConfig, TlsConfig
+from dragoman.source_policy import SourcePolicy
 from dragoman.store import StoreConfig
 from dragoman.worker import WorkerConfig
 
@@ -26,6 +28,13 @@ class Settings:
     log_level: str
     log_format: str
     mend_every: float
+    sources: SourcePolicy
+    insecure: bool = False
+    """The server may ask nobody who calls, on loopback. See `dragoman.exposure`."""
+    plaintext: bool = False
+    """The server may do without TLS elsewhere."""
+    traces: bool = False
+    """Spans are sent to where OpenTelemetry's own variables say."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], service: str) -> "Settings":
@@ -71,13 +80,17 @@ class Settings:
             log_level=read.text("DRAGOMAN_LOG_LEVEL", "INFO"),
             log_format=read.text("DRAGOMAN_LOG_FORMAT", "json"),
             mend_every=read.number("DRAGOMAN_MEND_S", 10.0),
+            sources=SourcePolicy.from_env(environ),
+            insecure=read.flag("DRAGOMAN_INSECURE"),
+            plaintext=read.flag("DRAGOMAN_PLAINTEXT"),
+            traces=read.flag("DRAGOMAN_TRACES"),
         )
 
 
 def _principals(read: "_Reader") -> Principals | None:
     token, path = read.text("DRAGOMAN_TOKEN", ""), read.text("DRAGOMAN_PRINCIPALS", "")
     if path:
-        return Principals.from_file(Path(path))
+        return read_principals(Path(path))
     return Principals.of_token(token) if token else None
 
 

@@ -5,9 +5,11 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
+from dragoman.artifacts import InputInfo
 from dragoman.errors import InvalidSpec, Violation
 from dragoman.ids import Json, canonical_json, kind_of
 from dragoman.kinds import AnyKind, Spec
+from dragoman.principals import PUBLIC
 from dragoman.rpc.info import MAX_SPEC_BYTES
 from dragoman.rpc.invalid import invalid_spec
 
@@ -40,6 +42,14 @@ def inputs_of(kind: AnyKind, spec: Spec) -> Mapping[str, str]:
     if violations:
         raise InvalidSpec(violations, reason="WRONG_INPUT")
     return inputs
+
+
+def visible(
+    infos: Mapping[str, InputInfo], unknown: Sequence[str], namespace: str
+) -> tuple[Mapping[str, InputInfo], Sequence[str]]:
+    """Returns what a job of a namespace may know of its inputs: those of another one are as unknown as what is not."""
+    known = {role: info for role, info in infos.items() if info.namespace in (PUBLIC, namespace)}
+    return known, [*unknown, *(role for role in infos if role not in known)]
 
 
 def unknown_inputs(unknown: Sequence[str], inputs: Mapping[str, str]) -> str:

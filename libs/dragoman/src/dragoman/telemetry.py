@@ -3,7 +3,6 @@
 import contextlib
 import json
 import logging
-import re
 import sys
 from collections.abc import Generator
 from contextvars import ContextVar
@@ -12,13 +11,19 @@ from datetime import UTC, datetime
 from dragoman.errors import InvalidSpec
 from dragoman.metrics import METRICS, Metrics
 from dragoman.monitoring import serve_monitoring
+from dragoman.redaction import redact, register_secret
 
-__all__ = ["METRICS", "Metrics", "configure_logging", "register_secret", "serve_monitoring", "task_logging"]
+__all__ = [
+    "METRICS",
+    "Metrics",
+    "configure_logging",
+    "register_secret",
+    "serve_monitoring",
+    "task_logging",
+]
 
 _JOB: ContextVar[str] = ContextVar("job_id", default="")
 _TASK: ContextVar[str] = ContextVar("task_id", default="")
-_SECRETS: set[str] = set()
-_SHORTEST_SECRET = 6
 _CHATTY = ("urllib3", "httpx", "httpcore", "asyncio", "nats")
 
 
@@ -53,19 +58,6 @@ def task_logging(job_id: str, task_id: str = "") -> Generator[None]:
         _JOB.reset(job)
 
 
-def register_secret(value: str) -> None:
-    """Keeps a value out of every later log line, wherever it comes from. Too short values are let be."""
-    if len(value) >= _SHORTEST_SECRET:
-        _SECRETS.update({value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]})
-
-
-def _redact(line: str) -> str:
-    """Blots out every secret in one pass, the longest first: what stands for a secret is not looked at again."""
-    if not _SECRETS:
-        return line
-    return re.sub("|".join(re.escape(s) for s in sorted(_SECRETS, key=len, reverse=True)), "[secret]", line)
-
-
 class JsonLines(logging.Formatter):
     """A JSON object a line: time, level, service, logger, message, and what else there is to say.
 
@@ -89,7 +81,7 @@ class JsonLines(logging.Formatter):
             "task_id": _TASK.get(),
             "error": self.formatException(record.exc_info)[-self._longest :] if record.exc_info else "",
         }
-        return _redact(json.dumps({k: v for k, v in body.items() if v != ""}, ensure_ascii=False))
+        return redact(json.dumps({k: v for k, v in body.items() if v != ""}, ensure_ascii=False))
 
 
 class TextLines(logging.Formatter):
@@ -107,4 +99,4 @@ class TextLines(logging.Formatter):
         line += record.getMessage() + (f" [{where}]" if where else "")
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
-        return _redact(line)
+        return redact(line)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from dragoman.errors import FailedPrecondition, InvalidSpec, Unavailable
 from dragoman.ids import canonical_json
 from dragoman.nearest import suggestion
+from dragoman.source_policy import Sources
 from dragoman.store import Store
 
 T = TypeVar("T")
@@ -58,9 +59,11 @@ def open_folder(source: str, revision: str | None, store: Store | None) -> Coder
     path = Path(source).expanduser()
     hub = _HUB.match(source)
     if hub and not path.exists():
+        Sources.policy.check_repository(hub[1], FIELD)
         return _HubFolder(hub[1], hub[2].strip("/"), revision)
     if revision is not None:
         raise InvalidSpec(f"{source} is no hub id, and only the hub has revisions", field="imported.revision")
+    Sources.policy.check_path(path, FIELD)
     return _LocalFolder(path.absolute())
 
 
@@ -82,13 +85,18 @@ class _LocalFolder(CoderFolder):
         return sorted([p.name for p in self._path.iterdir() if p.is_file()] + below)
 
     def read(self, name: str) -> bytes:
-        return (self._path / name).read_bytes()
+        return self._allowed(name).read_bytes()
+
+    def _allowed(self, name: str) -> Path:
+        """Returns a file of the folder. Raises InvalidSpec for a link out of what may be read."""
+        Sources.policy.check_path(self._path / name, FIELD)
+        return self._path / name
 
     def copy(self, name: str, path: Path) -> None:
-        path.symlink_to(self._path / name)
+        path.symlink_to(self._allowed(name))
 
     def sha256(self, name: str) -> str:
-        return file_sum(self._path / name)
+        return file_sum(self._allowed(name))
 
 
 class _StoreFolder(CoderFolder):
@@ -100,6 +108,7 @@ class _StoreFolder(CoderFolder):
             raise _not_found(
                 f"{uri} is in the bucket {bucket!r}; this server reads only its own bucket {store.config.bucket!r}"
             )
+        Sources.policy.check_prefix(prefix.rstrip("/") + "/", FIELD)
         self.source, self._store, self._prefix = uri.rstrip("/"), store, prefix.rstrip("/") + "/"
         if not self.names():
             raise _not_found(f"there is no object below {self.source}/")

@@ -174,12 +174,16 @@ def show(client: Client, options: argparse.Namespace, console: Console) -> int:
     facts = {
         "id": job.id,
         "service": job.service,
+        "submitted by": job.principal,
+        "namespace": job.namespace,
         "created": _words.when(job.create_time),
         "started": _words.when(job.start_time),
         "ended": _words.when(job.end_time),
         "retries": str(job.retry_count or ""),
         "failed items": str(job.failed_count or ""),
         "waits for": ", ".join(job.waiting_for),
+        "bytes": f"{job.stored_bytes:,}" if job.stored_bytes else "",
+        "model tokens": f"{job.llm_tokens:,}" if job.llm_tokens else "",
         **{f"input {role}": id_ for role, id_ in job.inputs.items()},
     }
     for name, value in facts.items():

@@ -103,7 +103,7 @@ def when(seconds: float) -> str:
 def plain_job(job: JobRecord) -> dict[str, Any]:
     """Returns a job for --json: names as in the API, times ISO 8601 in UTC or null."""
     fields = dataclasses.asdict(job)
-    del fields["stages"], fields["stage_index"]
+    del fields["stages"], fields["stage_index"], fields["trace"]
     for name in ("create_time", "start_time", "end_time"):
         fields[name] = iso(fields[name])
     return fields

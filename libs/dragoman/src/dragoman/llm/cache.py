@@ -4,6 +4,8 @@ import hashlib
 import json
 from typing import Any, Protocol
 
+from dragoman.principals import Work
+
 _VERSION = 1  # raise it when the same body would no longer mean the same request
 
 
@@ -71,5 +73,7 @@ class StoreResponseCache:
 def request_key(path: str, body: dict[str, Any]) -> str:
     """Hex sha256 of the request in canonical JSON: the model's name, the prompt, every parameter, the version."""
     request = {"version": _VERSION, "path": path, "body": body}
+    # What another namespace asked must not show, by how fast an answer comes or by being free.
+    request |= {"namespace": Work.namespace} if Work.namespace else {}
     canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

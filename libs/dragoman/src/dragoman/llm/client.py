@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar, cast
 
 import httpx
 
+from dragoman import tracing
 from dragoman.errors import DragomanError
 from dragoman.llm.account import Account
 from dragoman.llm.cache import ResponseCache, request_key
@@ -238,10 +239,11 @@ class LLMClient:
             async with asyncio.timeout(max(0.0, seconds)):
                 url = f"{self.base_url}/{request.path}"
                 body = request.body | _STREAMED if request.streamed else request.body
-                async with self._http.stream("POST", url, json=body) as response:
-                    gathered = await gather(response)
-                    outcome = "answered" if gathered.is_success else "rejected"
-                    return gathered
+                with tracing.span(f"llm {request.path}", "CLIENT"):
+                    async with self._http.stream("POST", url, json=body, headers=tracing.headers()) as response:
+                        gathered = await gather(response)
+                        outcome = "answered" if gathered.is_success else "rejected"
+                        return gathered
         finally:
             METRICS.llm_requests.labels(outcome).inc()
             METRICS.llm_seconds.labels(outcome).observe(time.monotonic() - started)

@@ -120,6 +120,9 @@ def job_message(job: JobRecord) -> job_pb2.Job:
         retry_count=job.retry_count,
         queue_position=job.queue_position,
         principal=job.principal,
+        namespace=job.namespace,
+        stored_bytes=job.stored_bytes,
+        llm_tokens=job.llm_tokens,
     )
 
 
@@ -144,6 +147,9 @@ def job_record(message: job_pb2.Job) -> JobRecord:
         revision=message.revision,
         queue_position=message.queue_position,
         principal=message.principal,
+        namespace=message.namespace,
+        stored_bytes=message.stored_bytes,
+        llm_tokens=message.llm_tokens,
     )
 
 
@@ -264,6 +270,7 @@ def manifest_message(manifest: Manifest) -> artifact_pb2.Manifest:
         commit_time=timestamp(time),
         software=dict(manifest.software),
         cost=dict(manifest.cost),
+        namespace=manifest.namespace,
     )
 
 
@@ -282,4 +289,5 @@ def manifest_record(message: artifact_pb2.Manifest) -> Manifest:
         commit_time=datetime.datetime.fromtimestamp(time, datetime.UTC).isoformat() if time else "",
         software=dict(sorted(message.software.items())),
         cost=dict(sorted(message.cost.items())),
+        namespace=message.namespace,
     )

@@ -14,6 +14,7 @@ from dragoman.desk import Desk
 from dragoman.errors import InvalidSpec, NotFound
 from dragoman.ids import kind_of
 from dragoman.nearest import suggestion
+from dragoman.principals import CALLER
 from dragoman.rpc.convert import manifest_message
 from dragoman.rpc.interceptors import Context
 
@@ -45,17 +46,22 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
     async def GetManifest(self, request: pb.GetManifestRequest, context: Context) -> pb.GetManifestResponse:
         """Returns the manifest of a committed artifact."""
         id_ = _artifact_id(request.artifact_id)
-        manifest = await asyncio.to_thread(self._store.manifest, id_)
+        manifest = await self._manifest(id_)
         if manifest is None:
             raise await self._not_committed(id_)
         return pb.GetManifestResponse(manifest=manifest_message(manifest))
+
+    async def _manifest(self, id_: str) -> Manifest | None:
+        """Returns a manifest that the caller may know of; None as well for one of another namespace."""
+        manifest = await asyncio.to_thread(self._store.manifest, id_)
+        return manifest if manifest is not None and CALLER.get().sees(manifest.namespace) else None
 
     async def DownloadPart(
         self, request: pb.DownloadPartRequest, context: Context
     ) -> AsyncGenerator[pb.DownloadPartResponse]:
         """Streams one part, or a range of it."""
         id_ = _artifact_id(request.artifact_id)
-        if await asyncio.to_thread(self._store.manifest, id_) is None:
+        if await self._manifest(id_) is None:
             raise await self._not_committed(id_)
         artifact = await asyncio.to_thread(self._store.artifact, id_)
         part = _part(artifact, request.part_name)
@@ -85,7 +91,7 @@ class ArtifactServicer(artifact_pb2_grpc.ArtifactServiceServicer):
         return pb.GetLineageResponse(nodes=list(nodes.values()))
 
     async def _node(self, id_: str, *, must_exist: bool) -> pb.LineageNode:
-        manifest = await asyncio.to_thread(self._store.manifest, id_)
+        manifest = await self._manifest(id_)
         if manifest is not None:
             return _node(id_, manifest.inputs, committed=True)
         try:

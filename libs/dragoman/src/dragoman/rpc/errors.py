@@ -42,6 +42,7 @@ from dragoman.errors import (
     Unavailable,
     Violation,
 )
+from dragoman.redaction import redact
 from dragoman.rpc.invalid import invalid_spec
 
 _LOG = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def status_of(error: BaseException, *, debug: bool = False) -> Status:
         status, info = _unexpected(error)
     _add(status, info)
     if debug:
-        trace = "".join(traceback.format_exception(error))
+        trace = redact("".join(traceback.format_exception(error)))
         _add(status, DebugInfo(detail=_cut(trace[-_DEBUG_BYTES:], _DEBUG_BYTES)))
     return status
 
@@ -122,7 +123,8 @@ def _bad_request(error: InvalidSpec) -> BadRequest:
 
 
 def _cut(text: str, limit: int) -> str:
-    encoded = text.encode(errors="replace")
+    """Returns the beginning of a text, without secrets."""
+    encoded = redact(text).encode(errors="replace")
     if len(encoded) <= limit:
         return encoded.decode()
     return encoded[: limit - 3].decode(errors="ignore") + "..."

@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 from grpc_status import rpc_status
 
+from dragoman import tracing
 from dragoman.errors import PermissionDenied, Unauthenticated
 from dragoman.principals import CALLER, Principals, required_role
 from dragoman.rpc.errors import status_of
@@ -130,6 +131,21 @@ class CallInterceptor(_Around):
             _LOG.log(level, "%s %s %.3f s", method, code, took, extra=facts)
 
 
+class TraceInterceptor(_Around):
+    """Makes a span of each call, below the one that the caller says it belongs to."""
+
+    @asynccontextmanager
+    async def around(self, method: str, context: Context) -> AsyncGenerator[None]:
+        """Opens the span."""
+        if method.startswith(QUIET):
+            yield
+            return
+        service, _, name = method.lstrip("/").rpartition("/")
+        told = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
+        with tracing.span(method.lstrip("/"), "SERVER", _metadata(context, tracing.HEADER), told):
+            yield
+
+
 def _code_name(context: Context) -> str:
     if context.cancelled():
         return "CANCELLED"
@@ -151,7 +167,7 @@ class AccessInterceptor(_Around):
         if method.startswith(QUIET):
             yield
             return
-        principal = self._principals.identify(_authorization(context))
+        principal = await self._principals.identified(_metadata(context, "authorization"))
         if principal is None:
             raise Unauthenticated(
                 "the call carries no token that this server accepts; set DRAGOMAN_TOKEN to one that it does"
@@ -166,8 +182,8 @@ class AccessInterceptor(_Around):
         yield
 
 
-def _authorization(context: Context) -> str:
+def _metadata(context: Context, wanted: str) -> str:
     for key, value in context.invocation_metadata() or ():
-        if key == "authorization":
+        if key == wanted:
             return value.decode(errors="replace") if isinstance(value, bytes) else value
     return ""

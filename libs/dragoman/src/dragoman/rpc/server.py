@@ -12,13 +12,20 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from dragoman import tracing
 from dragoman.desk import Desk
 from dragoman.errors import FailedPrecondition, NotFound
 from dragoman.principals import Principals
 from dragoman.rpc import artifact_servicer, job_servicer
 from dragoman.rpc.artifact_servicer import ArtifactServicer, ArtifactStore
 from dragoman.rpc.info import MAX_MESSAGE_BYTES, ServerInfo
-from dragoman.rpc.interceptors import AccessInterceptor, CallInterceptor, ErrorInterceptor, Observe
+from dragoman.rpc.interceptors import (
+    AccessInterceptor,
+    CallInterceptor,
+    ErrorInterceptor,
+    Observe,
+    TraceInterceptor,
+)
 from dragoman.rpc.job_servicer import JobServicer
 
 _LOG = logging.getLogger(__name__)
@@ -33,6 +40,9 @@ KEEPALIVE: Sequence[tuple[str, int]] = (
     ("grpc.max_connection_age_ms", 30 * 60_000),
     ("grpc.max_connection_age_grace_ms", 5 * 60_000),
 )
+
+MAX_CALLS = 1000
+"""Open at a time on one connection, watches included; further ones wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +193,14 @@ async def start(
 
 def _interceptors(config: ServerConfig, observe: Observe | None) -> list[Any]:
     chain: list[Any] = [CallInterceptor(observe), ErrorInterceptor(debug=config.debug)]
-    return chain if config.principals is None else [*chain, AccessInterceptor(config.principals)]
+    chain += [] if config.principals is None else [AccessInterceptor(config.principals)]
+    return [*chain, TraceInterceptor()] if tracing.on() else chain
 
 
 def _options() -> list[tuple[str, int]]:
     return [
         *KEEPALIVE,
+        ("grpc.max_concurrent_streams", MAX_CALLS),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         # Without this, a second server binds the same port without an error and takes half of the calls.

@@ -16,11 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from dragoman import tracing
 from dragoman.artifacts import PartInfo
 from dragoman.errors import DragomanError, FailureClass, TaskError, Unavailable
 from dragoman.kinds import AnyKind, Checkpoint, Context, Part, Progress, Task
 from dragoman.metrics import METRICS
+from dragoman.principals import Work
 from dragoman.records import RECEIPT
+from dragoman.redaction import redact
 from dragoman.store import Store
 from dragoman.telemetry import JsonLines, task_logging
 from dragoman.worker.messages import RUN, SAID, Run, Said
@@ -38,8 +41,15 @@ def serve_tasks(kinds: Sequence[AnyKind], store: Store) -> int:
     _say(answers, Said("ready"))
     for line in sys.stdin.buffer:
         run = RUN.load(line)
-        with task_logging(run.job_id, f"{run.stage}-{run.index}"), _told_to_worker(answers):
-            _say(answers, _do(run, by_name[run.kind], store, answers))
+        Work.namespace = run.namespace
+        with (
+            task_logging(run.job_id, f"{run.stage}-{run.index}"),
+            _told_to_worker(answers),
+            tracing.span(f"run {run.kind}", parent=run.trace),
+        ):
+            said = _do(run, by_name[run.kind], store, answers)
+        tracing.flush()
+        _say(answers, said)
     return 0
 
 
@@ -69,7 +79,8 @@ def _peak_bytes() -> int:
 
 
 def _failed(reason: str, message: str, failure_class: FailureClass) -> Said:
-    return Said("failed", reason=reason, message=message, failure_class=failure_class, debug=traceback.format_exc())
+    debug = redact(traceback.format_exc())
+    return Said("failed", reason=reason, message=redact(message), failure_class=failure_class, debug=debug)
 
 
 def _run(run: Run, kind: AnyKind, store: Store, scratch: Path, answers: BinaryIO) -> list[PartInfo]:
@@ -78,7 +89,7 @@ def _run(run: Run, kind: AnyKind, store: Store, scratch: Path, answers: BinaryIO
     for said in kind.run(kind.spec.model_validate(run.spec), _context(run, task, store, scratch)):
         if isinstance(said, Progress):
             metrics = dict(said.metrics)
-            _say(answers, Said("progress", said.done, said.total, said.unit, said.message, metrics))
+            _say(answers, Said("progress", said.done, said.total, said.unit, redact(said.message), metrics))
         elif isinstance(said, Part):
             parts.append(store.put_part(run.job_id, said, run.stage, run.index))
             _say(answers, Said("part"))

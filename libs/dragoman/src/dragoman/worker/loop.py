@@ -1,6 +1,7 @@
 """The worker's loop: fetch one task per slot, keep its lease while it progresses, settle it, acknowledge last."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -10,14 +11,16 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
+from dragoman import tracing
 from dragoman.bus import Bus
-from dragoman.errors import FailureClass
+from dragoman.errors import FailureClass, NotFound
 from dragoman.joblog import JobLog
 from dragoman.jobs import EventType, Failure, JobRecord, JobState
 from dragoman.kinds import AnyKind
@@ -125,19 +128,11 @@ class Worker:
             if record is None or not self._wanted(record, body["stage"], body["index"]):
                 await self._settle_unwanted(message, record, task_id)
                 return
-            run = Run(
-                record.id,
-                record.kind,
-                dict(record.spec),
-                dict(record.inputs),
-                body["stage"],
-                body["index"],
-                body["payload"],
-                [s.task_count for s in record.stages],
-            )
             attempts = await self._ledger.attempts(record.id, task_id)
             observe.fetched(self._service, record.kind, message, attempts.started)
-            await self._attempt(Assignment(message, record, task_id, run, attempts), child, owner)
+            with observe.traced(record, task_id, message, attempts.started + 1):
+                work = Assignment(message, record, task_id, _run(record, body), attempts)
+                await self._attempt(work, child, owner)
 
     def _wanted(self, record: JobRecord, stage: int, index: int) -> bool:
         return (
@@ -176,6 +171,7 @@ class Worker:
         async with watch.lease():
             await self._start_job(work)
             outcome = await self._compute(work, child, watch)
+            await self._bill(work, watch.llm_tokens)
             if outcome.type == "done":  # a cancellation waits for it: what is being committed is not CANCELLED
                 await watch.log.save()
                 await self._complete(work, outcome)
@@ -197,6 +193,12 @@ class Worker:
         record = await self._ledger.change(work.record.id, step)
         if work.record.state is JobState.QUEUED and record.state is JobState.RUNNING:
             await self._ledger.announce(record, EventType.STARTED, once="started")
+
+    async def _bill(self, work: Assignment, tokens: int) -> None:
+        """Adds to a job what an attempt spent on a language model, however it ended."""
+        if tokens:
+            with contextlib.suppress(NotFound):
+                await self._ledger.change(work.record.id, lambda r: replace(r, llm_tokens=r.llm_tokens + tokens))
 
     async def _compute(self, work: Assignment, child: Child, watch: TaskWatch) -> Outcome:
         supervised = asyncio.create_task(watch.supervise(self._config.stall, self._stopping, self._config.drain))
@@ -267,6 +269,23 @@ class Worker:
         await self._ledger.bury(work.record, failure)
         await self._planner.endings.fail(work.record, failure)
         await work.message.term()
+
+
+def _run(record: JobRecord, body: Mapping[str, Any]) -> Run:
+    """Returns what the child is told of a task."""
+    sizes = [stage.task_count for stage in record.stages]
+    return Run(
+        record.id,
+        record.kind,
+        dict(record.spec),
+        dict(record.inputs),
+        body["stage"],
+        body["index"],
+        body["payload"],
+        sizes,
+        record.namespace,
+        tracing.traceparent(),
+    )
 
 
 async def acknowledge(message: Msg) -> None:

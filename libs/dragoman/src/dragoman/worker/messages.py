@@ -21,6 +21,10 @@ class Run:
     index: int
     payload: dict[str, Json]
     stage_sizes: list[int]
+    namespace: str = ""
+    """Whose job it is."""
+    trace: str = ""
+    """W3C traceparent of the attempt; empty where nothing is traced."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,18 @@
 """What a worker counts. Stages are counted by number, so that labels stay few."""
 
+import contextlib
 import datetime
 from collections.abc import Sequence
 
 from nats.aio.msg import Msg
 
+from dragoman import tracing
 from dragoman.jobs import Failure, JobRecord
 from dragoman.metrics import METRICS, Delta
 from dragoman.worker.messages import Said
+
+_TOKENS = "dragoman_llm_tokens_total"
+_BILLED = ("prompt", "completion")
 
 
 def fetched(service: str, kind: str, message: Msg, attempt: int) -> None:
@@ -55,6 +60,18 @@ def buried(record: JobRecord, failure: Failure) -> None:
 def alive(service: str, silent_seconds: float) -> None:
     """Shows how long the running task has given no sign of life; 0 when idle."""
     METRICS.heartbeat_age_seconds.labels(service).set(silent_seconds)
+
+
+def llm_tokens(deltas: Sequence[Delta]) -> int:
+    """Returns the tokens of prompts and replies among what the child counted."""
+    grown = (value for name, labels, value in deltas if name == _TOKENS and labels["type"] in _BILLED)
+    return round(sum(grown))
+
+
+def traced(record: JobRecord, task_id: str, message: Msg, attempt: int) -> contextlib.AbstractContextManager[None]:
+    """Makes a span of an attempt, below the submission that its message carries the trace of."""
+    told = {"dragoman.job_id": record.id, "dragoman.task_id": task_id, "dragoman.attempt": attempt}
+    return tracing.span(f"task {record.kind}", "CONSUMER", (message.headers or {}).get(tracing.HEADER, ""), told)
 
 
 def absorb(deltas: Sequence[Delta]) -> None:

@@ -65,6 +65,8 @@ class TaskWatch:
         self._waiting = True
         """True until the child has the task: waiting for the machine's lock is no stall."""
         self._over = False
+        self.llm_tokens = 0
+        """What the attempt spent on prompts and replies so far."""
         self._rate = _Rate()
 
     @contextlib.asynccontextmanager
@@ -97,6 +99,7 @@ class TaskWatch:
                 said = await child.hear()
                 self._alive = time.monotonic()
                 observe.absorb(said.counted)
+                self.llm_tokens += observe.llm_tokens(said.counted)
                 if said.type == "done":
                     observe.finished(self._record, said.peak_bytes)
                     return Outcome("done", said.parts, seconds=said.seconds, peak_bytes=said.peak_bytes)

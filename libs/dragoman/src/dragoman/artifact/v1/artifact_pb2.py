@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#dragoman/artifact/v1/artifact.proto\x12\x14\x64ragoman.artifact.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x01\n\x04Part\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x11\n\trow_count\x18\x05 \x01(\x03\x12)\n\x08metadata\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xc6\x04\n\x08Manifest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x19\n\x11semantics_version\x18\x03 \x01(\x05\x12%\n\x04spec\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12:\n\x06inputs\x18\x05 \x03(\x0b\x32*.dragoman.artifact.v1.Manifest.InputsEntry\x12)\n\x05parts\x18\x06 \x03(\x0b\x32\x1a.dragoman.artifact.v1.Part\x12+\n\nstatistics\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0c\x66\x61iled_count\x18\x08 \x01(\x03\x12/\n\x0b\x63ommit_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12>\n\x08software\x18\n \x03(\x0b\x32,.dragoman.artifact.v1.Manifest.SoftwareEntry\x12\x36\n\x04\x63ost\x18\x0b \x03(\x0b\x32(.dragoman.artifact.v1.Manifest.CostEntry\x1a-\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rSoftwareEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tCostEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\")\n\x12GetManifestRequest\x12\x13\n\x0b\x61rtifact_id\x18\x01 \x01(\t\"G\n\x13GetManifestResponse\x12\x30\n\x08manifest\x18\x01 \x01(\x0b\x32\x1e.dragoman.artifact.v1.Manifest\"i\n\x13\x44ownloadPartRequest\x12\x13\n\x0b\x61rtifact_id\x18\x01 \x01(\t\x12\x11\n\tpart_name\x18\x02 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x03 \x01(\x03\x12\x14\n\x0clength_bytes\x18\x04 \x01(\x03\"$\n\x14\x44ownloadPartResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"(\n\x11GetLineageRequest\x12\x13\n\x0b\x61rtifact_id\x18\x01 \x01(\t\"F\n\x12GetLineageResponse\x12\x30\n\x05nodes\x18\x01 \x03(\x0b\x32!.dragoman.artifact.v1.LineageNode\"\xb1\x01\n\x0bLineageNode\x12\x13\n\x0b\x61rtifact_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12=\n\x06inputs\x18\x03 \x03(\x0b\x32-.dragoman.artifact.v1.LineageNode.InputsEntry\x12\x11\n\tcommitted\x18\x04 \x01(\x08\x1a-\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xbf\x02\n\x0f\x41rtifactService\x12\x62\n\x0bGetManifest\x12(.dragoman.artifact.v1.GetManifestRequest\x1a).dragoman.artifact.v1.GetManifestResponse\x12g\n\x0c\x44ownloadPart\x12).dragoman.artifact.v1.DownloadPartRequest\x1a*.dragoman.artifact.v1.DownloadPartResponse0\x01\x12_\n\nGetLineage\x12\'.dragoman.artifact.v1.GetLineageRequest\x1a(.dragoman.artifact.v1.GetLineageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#dragoman/artifact/v1/artifact.proto\x12\x14\x64ragoman.artifact.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x01\n\x04Part\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x11\n\trow_count\x18\x05 \x01(\x03\x12)\n\x08metadata\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xd9\x04\n\x08Manifest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x19\n\x11semantics_version\x18\x03 \x01(\x05\x12%\n\x04spec\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12:\n\x06inputs\x18\x05 \x03(\x0b\x32*.dragoman.artifact.v1.Manifest.InputsEntry\x12)\n\x05parts\x18\x06 \x03(\x0b\x32\x1a.dragoman.artifact.v1.Part\x12+\n\nstatistics\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x14\n\x0c\x66\x61iled_count\x18\x08 \x01(\x03\x12/\n\x0b\x63ommit_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12>\n\x08software\x18\n \x03(\x0b\x32,.dragoman.artifact.v1.Manifest.SoftwareEntry\x12\x36\n\x04\x63ost\x18\x0b \x03(\x0b\x32(.dragoman.artifact.v1.Manifest.CostEntry\x12\x11\n\tnamespace\x18\x0c \x01(\t\x1a-\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rSoftwareEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a+\n\tCostEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\")\n\x12GetManifestRequest\x12\x13\n\x0b\x61rtifact_id\x18\x01 \x01(\t\"G\n\x13GetManifestResponse\x12\x30\n\x08manifest\x18\x01 \x01(\x0b\x32\x1e.dragoman.artifact.v1.Manifest\"i\n\x13\x44ownloadPartRequest\x12\x13\n\x0b\x61rtifact_id\x18\x01 \x01(\t\x12\x11\n\tpart_name\x18\x02 \x01(\t\x12\x14\n\x0coffset_bytes\x18\x03 \x01(\x03\x12\x14\n\x0clength_bytes\x18\x04 \x01(\x03\"$\n\x14\x44ownloadPartResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"(\n\x11GetLineageRequest\x12\x13\n\x0b\x61rtifact_id\x18\x01 \x01(\t\"F\n\x12GetLineageResponse\x12\x30\n\x05nodes\x18\x01 \x03(\x0b\x32!.dragoman.artifact.v1.LineageNode\"\xb1\x01\n\x0bLineageNode\x12\x13\n\x0b\x61rtifact_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12=\n\x06inputs\x18\x03 \x03(\x0b\x32-.dragoman.artifact.v1.LineageNode.InputsEntry\x12\x11\n\tcommitted\x18\x04 \x01(\x08\x1a-\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xbf\x02\n\x0f\x41rtifactService\x12\x62\n\x0bGetManifest\x12(.dragoman.artifact.v1.GetManifestRequest\x1a).dragoman.artifact.v1.GetManifestResponse\x12g\n\x0c\x44ownloadPart\x12).dragoman.artifact.v1.DownloadPartRequest\x1a*.dragoman.artifact.v1.DownloadPartResponse0\x01\x12_\n\nGetLineage\x12\'.dragoman.artifact.v1.GetLineageRequest\x1a(.dragoman.artifact.v1.GetLineageResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,29 +44,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PART']._serialized_start=125
   _globals['_PART']._serialized_end=256
   _globals['_MANIFEST']._serialized_start=259
-  _globals['_MANIFEST']._serialized_end=841
-  _globals['_MANIFEST_INPUTSENTRY']._serialized_start=702
-  _globals['_MANIFEST_INPUTSENTRY']._serialized_end=747
-  _globals['_MANIFEST_SOFTWAREENTRY']._serialized_start=749
-  _globals['_MANIFEST_SOFTWAREENTRY']._serialized_end=796
-  _globals['_MANIFEST_COSTENTRY']._serialized_start=798
-  _globals['_MANIFEST_COSTENTRY']._serialized_end=841
-  _globals['_GETMANIFESTREQUEST']._serialized_start=843
-  _globals['_GETMANIFESTREQUEST']._serialized_end=884
-  _globals['_GETMANIFESTRESPONSE']._serialized_start=886
-  _globals['_GETMANIFESTRESPONSE']._serialized_end=957
-  _globals['_DOWNLOADPARTREQUEST']._serialized_start=959
-  _globals['_DOWNLOADPARTREQUEST']._serialized_end=1064
-  _globals['_DOWNLOADPARTRESPONSE']._serialized_start=1066
-  _globals['_DOWNLOADPARTRESPONSE']._serialized_end=1102
-  _globals['_GETLINEAGEREQUEST']._serialized_start=1104
-  _globals['_GETLINEAGEREQUEST']._serialized_end=1144
-  _globals['_GETLINEAGERESPONSE']._serialized_start=1146
-  _globals['_GETLINEAGERESPONSE']._serialized_end=1216
-  _globals['_LINEAGENODE']._serialized_start=1219
-  _globals['_LINEAGENODE']._serialized_end=1396
-  _globals['_LINEAGENODE_INPUTSENTRY']._serialized_start=702
-  _globals['_LINEAGENODE_INPUTSENTRY']._serialized_end=747
-  _globals['_ARTIFACTSERVICE']._serialized_start=1399
-  _globals['_ARTIFACTSERVICE']._serialized_end=1718
+  _globals['_MANIFEST']._serialized_end=860
+  _globals['_MANIFEST_INPUTSENTRY']._serialized_start=721
+  _globals['_MANIFEST_INPUTSENTRY']._serialized_end=766
+  _globals['_MANIFEST_SOFTWAREENTRY']._serialized_start=768
+  _globals['_MANIFEST_SOFTWAREENTRY']._serialized_end=815
+  _globals['_MANIFEST_COSTENTRY']._serialized_start=817
+  _globals['_MANIFEST_COSTENTRY']._serialized_end=860
+  _globals['_GETMANIFESTREQUEST']._serialized_start=862
+  _globals['_GETMANIFESTREQUEST']._serialized_end=903
+  _globals['_GETMANIFESTRESPONSE']._serialized_start=905
+  _globals['_GETMANIFESTRESPONSE']._serialized_end=976
+  _globals['_DOWNLOADPARTREQUEST']._serialized_start=978
+  _globals['_DOWNLOADPARTREQUEST']._serialized_end=1083
+  _globals['_DOWNLOADPARTRESPONSE']._serialized_start=1085
+  _globals['_DOWNLOADPARTRESPONSE']._serialized_end=1121
+  _globals['_GETLINEAGEREQUEST']._serialized_start=1123
+  _globals['_GETLINEAGEREQUEST']._serialized_end=1163
+  _globals['_GETLINEAGERESPONSE']._serialized_start=1165
+  _globals['_GETLINEAGERESPONSE']._serialized_end=1235
+  _globals['_LINEAGENODE']._serialized_start=1238
+  _globals['_LINEAGENODE']._serialized_end=1415
+  _globals['_LINEAGENODE_INPUTSENTRY']._serialized_start=721
+  _globals['_LINEAGENODE_INPUTSENTRY']._serialized_end=766
+  _globals['_ARTIFACTSERVICE']._serialized_start=1418
+  _globals['_ARTIFACTSERVICE']._serialized_end=1737
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ class Part(_message.Message):
     def __init__(self, name: _Optional[str] = ..., key: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ..., row_count: _Optional[int] = ..., metadata: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class Manifest(_message.Message):
-    __slots__ = ("id", "kind", "semantics_version", "spec", "inputs", "parts", "statistics", "failed_count", "commit_time", "software", "cost")
+    __slots__ = ("id", "kind", "semantics_version", "spec", "inputs", "parts", "statistics", "failed_count", "commit_time", "software", "cost", "namespace")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,7 @@ class Manifest(_message.Message):
     COMMIT_TIME_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: str
     semantics_version: int
@@ -71,7 +72,8 @@ class Manifest(_message.Message):
     commit_time: _timestamp_pb2.Timestamp
     software: _containers.ScalarMap[str, str]
     cost: _containers.ScalarMap[str, float]
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., semantics_version: _Optional[int] = ..., spec: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., inputs: _Optional[_Mapping[str, str]] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., statistics: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., failed_count: _Optional[int] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., software: _Optional[_Mapping[str, str]] = ..., cost: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    namespace: str
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., semantics_version: _Optional[int] = ..., spec: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., inputs: _Optional[_Mapping[str, str]] = ..., parts: _Optional[_Iterable[_Union[Part, _Mapping]]] = ..., statistics: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., failed_count: _Optional[int] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., software: _Optional[_Mapping[str, str]] = ..., cost: _Optional[_Mapping[str, float]] = ..., namespace: _Optional[str] = ...) -> None: ...
 
 class GetManifestRequest(_message.Message):
     __slots__ = ("artifact_id",)

@@ -73,7 +73,7 @@ EVENT_TYPE_RETRIED: EventType
 EVENT_TYPE_HEARTBEAT: EventType
 
 class Job(_message.Message):
-    __slots__ = ("id", "kind", "service", "state", "spec", "inputs", "progress", "failure", "failed_count", "create_time", "start_time", "end_time", "waiting_for", "revision", "retry_count", "queue_position", "principal")
+    __slots__ = ("id", "kind", "service", "state", "spec", "inputs", "progress", "failure", "failed_count", "create_time", "start_time", "end_time", "waiting_for", "revision", "retry_count", "queue_position", "principal", "namespace", "stored_bytes", "llm_tokens")
     class InputsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -98,6 +98,9 @@ class Job(_message.Message):
     RETRY_COUNT_FIELD_NUMBER: _ClassVar[int]
     QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
     PRINCIPAL_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    STORED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LLM_TOKENS_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: str
     service: str
@@ -115,7 +118,10 @@ class Job(_message.Message):
     retry_count: int
     queue_position: int
     principal: str
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., service: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., inputs: _Optional[_Mapping[str, str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., failed_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., waiting_for: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ..., retry_count: _Optional[int] = ..., queue_position: _Optional[int] = ..., principal: _Optional[str] = ...) -> None: ...
+    namespace: str
+    stored_bytes: int
+    llm_tokens: int
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., service: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., inputs: _Optional[_Mapping[str, str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., failure: _Optional[_Union[Failure, _Mapping]] = ..., failed_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., waiting_for: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ..., retry_count: _Optional[int] = ..., queue_position: _Optional[int] = ..., principal: _Optional[str] = ..., namespace: _Optional[str] = ..., stored_bytes: _Optional[int] = ..., llm_tokens: _Optional[int] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("stage", "stage_index", "stage_count", "done_count", "total_count", "fraction", "units_done", "units_total", "unit", "rate", "message", "metrics")
