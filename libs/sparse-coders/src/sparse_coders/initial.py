@@ -18,6 +18,8 @@ _MEDIAN_STEPS = 100
 _MEDIAN_TOLERANCE = 1e-6
 _CALIBRATION_TOKENS = 512
 _FIRST_L0_SHARE = 1 / 32
+_ROWS = 4096
+"""Rows that are normalised at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,5 +131,5 @@ def _start_thresholds(coder: SparseCoder, x: Float[Tensor, "n d_model"], l0: flo
 @torch.no_grad()
 def normalise_decoder(coder: SparseCoder) -> None:
     """Scales each row of W_dec to unit norm, in place; a row of 0 stays so."""
-    norm = coder.W_dec.square().sum(1, keepdim=True).sqrt_()
-    coder.W_dec.div_(norm + torch.finfo(coder.dtype).eps)
+    for rows in coder.W_dec.split(_ROWS):
+        rows.div_(rows.square().sum(1, keepdim=True).sqrt_() + torch.finfo(coder.dtype).eps)

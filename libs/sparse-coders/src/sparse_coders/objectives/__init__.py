@@ -8,6 +8,7 @@ from sparse_coders.objectives.relu import ReLUObjective
 from sparse_coders.objectives.topk import TopKObjective
 from sparse_coders.options import TrainerOptions
 from sparse_coders.sparse_coder import SparseCoder
+from sparse_coders.split import Split
 
 __all__ = ["Backward", "Losses", "Objective", "objective_of"]
 
@@ -21,7 +22,7 @@ _OBJECTIVES: dict[str, type[Objective]] = {
 }
 
 
-def objective_of(coder: SparseCoder, options: TrainerOptions) -> Objective:
+def objective_of(coder: SparseCoder, options: TrainerOptions, split: Split | None = None) -> Objective:
     """Returns the loss that trains a coder of this architecture. Raises InvalidOption where options do not fit it."""
     options.check(coder)
-    return _OBJECTIVES[coder.architecture](coder, options)
+    return _OBJECTIVES[coder.architecture](coder, options, split or Split())

@@ -10,24 +10,30 @@ a latent that never fires keeps never firing.
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sparse_coders.objectives.pairs import Pairs, decoded, selected
+from sparse_coders.objectives.objective import Objective, Pass
+from sparse_coders.objectives.pairs import Pairs
 from sparse_coders.objectives.selection import Encoder
-from sparse_coders.options import Autocast
-from sparse_coders.sparse_coder import SparseCoder
 
 
 def auxk_loss(
-    coder: SparseCoder,
-    b_enc: Float[Tensor, " d_sae"],
+    objective: Objective,
     centred: Float[Tensor, "n d_model"],
     residual: Float[Tensor, "n d_out"],
     dead: Int64[Tensor, " n_dead"],
-    variance: Float[Tensor, ""],
-    autocast: Autocast,
-) -> Float[Tensor, ""]:
-    """Returns the loss, to be differentiated by W_enc, b_enc, W_dec and, of an autoencoder, b_dec."""
+    batch: Pass,
+) -> Float[Tensor, ""] | None:
+    """Returns the weighted loss, to be differentiated by W_enc, b_enc, W_dec and, of an autoencoder, b_dec.
+
+    None where it has no weight, or no latent of any process is dead.
+    """
+    coder, options = objective.coder, objective.options
+    dead_count = sum(objective.split.latents.counts(len(dead), dead.device))
+    if not dead_count or not options.auxk_alpha:
+        return None
     k_aux = max(1, coder.d_model // 2)
-    own = Encoder(coder.W_enc[dead], b_enc[dead], autocast).strongest_of_each(centred, k_aux)
+    b_enc = coder.get_parameter("b_enc")
+    own = Encoder(coder.W_enc[dead], b_enc[dead], options.autocast, objective.split).strongest_of_each(centred, k_aux)
     pairs = Pairs(own.acts, dead[own.latents], own.tokens, own.n, coder.d_sae)
-    guess = decoded(selected(coder, b_enc, centred, pairs), coder.W_dec, pairs)
-    return min(len(dead) / k_aux, 1.0) * (guess - residual).square().sum() / variance
+    guess = objective.decoded(objective.selected(centred, pairs, batch), pairs, batch)
+    weight = options.auxk_alpha * min(dead_count / k_aux, 1.0)
+    return weight * (guess - residual).square().sum() / batch.variance

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sparse_coders.batch_topk_coder import MatryoshkaCoder
-from sparse_coders.objectives.objective import total_variance
-from sparse_coders.objectives.pairs import Pairs, decoded, selected
+from sparse_coders.objectives.objective import Pass
+from sparse_coders.objectives.pairs import Pairs
 from sparse_coders.objectives.selecting import Reconstruction, SelectingObjective
 from sparse_coders.objectives.selection import Encoder
 
@@ -22,7 +22,7 @@ class BatchTopKObjective(SelectingObjective):
     def pairs(self, encoder: Encoder, centred: Float[Tensor, "n d_model"]) -> Pairs:
         """Returns the strongest latents of the batch."""
         assert self.options.k is not None
-        return encoder.strongest_of_all(centred, self.options.k * len(centred))
+        return encoder.strongest_of_all(centred, self.options.k * len(centred) * self.split.tokens.size)
 
 
 class MatryoshkaObjective(BatchTopKObjective):
@@ -32,15 +32,15 @@ class MatryoshkaObjective(BatchTopKObjective):
     """
 
     def reconstruction(
-        self, encoder: Encoder, x: Float[Tensor, "n d_model"], y: Float[Tensor, "n d_out"], pairs: Pairs
+        self, encoder: Encoder, x: Float[Tensor, "n d_model"], y: Float[Tensor, "n d_out"], pairs: Pairs, batch: Pass
     ) -> Reconstruction:
         """Returns the losses of all widths."""
         assert isinstance(self.coder, MatryoshkaCoder)
-        acts = selected(self.coder, self.b_enc, self.centred(x).detach(), pairs)
-        residual, variance = y - self.base(x), total_variance(y)
+        acts = self.selected(self.centred(x).detach(), pairs, batch)
+        residual = y - self.base(x)
         losses: list[Tensor] = []
         for low, high in pairwise((0, *self.coder.widths)):
             part, chosen = pairs.where(low, high)
-            residual = residual - decoded(acts[chosen], self.coder.W_dec, part)
-            losses.append(residual.square().sum() / variance)
+            residual = residual - self.decoded(acts[chosen], part, batch)
+            losses.append(residual.square().sum() / batch.variance)
         return Reconstruction(torch.stack(losses).mean(), losses[-1], residual)

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sparse_coders.objectives.dense import DenseObjective, Scales, Terms
-from sparse_coders.objectives.selection import product
+from sparse_coders.objectives.dense import DenseObjective, Terms
+from sparse_coders.objectives.objective import Pass
 
 
 class GatedObjective(DenseObjective):
@@ -15,15 +15,14 @@ class GatedObjective(DenseObjective):
     `ReLUObjective`.
     """
 
-    def terms(self, x: Float[Tensor, "rows d_model"], y: Float[Tensor, "rows d_out"], scales: Scales) -> Terms:
+    def terms(self, x: Float[Tensor, "rows d_model"], y: Float[Tensor, "rows d_out"], batch: Pass) -> Terms:
         """Returns what a tile gives."""
         coder = self.coder
-        shared = self.pre_activations(x, None)
+        shared = self.encoded(x, batch)
         gate = shared + coder.get_parameter("b_gate")
         acts = (shared * coder.get_parameter("r_mag").exp() + coder.get_parameter("b_mag")).relu() * (gate > 0)
         opening = gate.relu()
-        penalty = (opening.sum(0) * coder.W_dec.norm(dim=1)).sum() / scales.deviation
         with torch.no_grad():
             base = self.base(x)
-        guess = base + product(opening, coder.W_dec.detach().T, None, self.options.autocast)
-        return Terms(acts, self.left_over(x, y, acts), penalty, (y - guess).square().sum())
+        guess = base + self.decoded_densely(opening, None)
+        return Terms(acts, self.left_over(x, y, acts, batch), self.l1(opening, batch), (y - guess).square().sum())

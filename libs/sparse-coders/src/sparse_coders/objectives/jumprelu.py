@@ -7,7 +7,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sparse_coders.objectives.auxk import auxk_loss
-from sparse_coders.objectives.dense import DenseObjective, Scales, Terms
+from sparse_coders.objectives.dense import DenseObjective, Terms
+from sparse_coders.objectives.objective import Pass
 
 
 class JumpReLUObjective(DenseObjective):
@@ -17,27 +18,23 @@ class JumpReLUObjective(DenseObjective):
     are taken as -threshold / eps for the activation and -1 / eps for the count.
     """
 
-    def terms(self, x: Float[Tensor, "rows d_model"], y: Float[Tensor, "rows d_out"], scales: Scales) -> Terms:
+    def terms(self, x: Float[Tensor, "rows d_model"], y: Float[Tensor, "rows d_out"], batch: Pass) -> Terms:
         """Returns what a tile gives."""
-        pre = self.pre_activations(x, self.coder.get_parameter("b_enc"))
+        pre = self.encoded(x, batch) + self.coder.get_parameter("b_enc")
         threshold = self.coder.get_parameter("threshold")
-        acts: Tensor = _Jump.apply(pre, threshold, scales.bandwidth)  # pyright: ignore[reportAssignmentType]
-        count: Tensor = _Count.apply(pre, threshold, scales.bandwidth)  # pyright: ignore[reportAssignmentType]
-        return Terms(acts, self.left_over(x, y, acts), count, count.new_zeros(()))
+        acts: Tensor = _Jump.apply(pre, threshold, batch.bandwidth)  # pyright: ignore[reportAssignmentType]
+        count: Tensor = _Count.apply(pre, threshold, batch.bandwidth)  # pyright: ignore[reportAssignmentType]
+        return Terms(acts, self.left_over(x, y, acts, batch), count, count.new_zeros(()))
 
     def auxiliary(
         self,
         x: Float[Tensor, "n d_model"],
         residual: Float[Tensor, "n d_out"],
         dead: Int64[Tensor, " n_dead"],
-        variance: Float[Tensor, ""],
+        batch: Pass,
     ) -> Float[Tensor, ""] | None:
         """Returns AuxK, for which dead latents fire without regard to their thresholds."""
-        if not self.options.auxk_alpha:
-            return None
-        b_enc, centred = self.coder.get_parameter("b_enc"), self.centred(x).detach()
-        loss = auxk_loss(self.coder, b_enc, centred, residual, dead, variance, self.options.autocast)
-        return self.options.auxk_alpha * loss
+        return auxk_loss(self, self.centred(x).detach(), residual, dead, batch)
 
 
 class _Jump(torch.autograd.Function):

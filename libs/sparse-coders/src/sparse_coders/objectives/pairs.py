@@ -6,10 +6,12 @@ With g the derivative of the loss by the decoded rows, and x' what the encoder m
     d b_enc_j = sum of d act_p                   d W_enc_j = sum of d act_p x'[token_p]
     d b_dec   = -(d b_enc W_enc), through x' = x - b_dec of an autoencoder
 
-Nothing of size n x d_sae or pairs x d_model is made. Every sum runs over its pairs in one fixed order.
+Nothing of size n x d_sae or pairs x d_model is made, and of what is as large as the weights only the sums that were
+handed in: gradients are added to them group by group of latents. Every sum runs over its pairs in one fixed order.
 """
 
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +20,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sparse_coders.sparse_coder import SparseCoder
+_GROUP = 4096
+"""Latents whose gradient is made at a time."""
 
 
 class _ByLatent(NamedTuple):
@@ -59,47 +62,72 @@ class Pairs:
         return Pairs(*part, self.n, self.d_sae), chosen
 
 
-def selected(coder: SparseCoder, b_enc: Float[Tensor, " d_sae"], centred: Tensor, pairs: Pairs) -> Tensor:
-    """Returns the pairs' activations as a function of W_enc, b_enc and, of an autoencoder, b_dec.
+def selected(
+    W_enc: Float[Tensor, "d_sae d_model"],
+    b_enc: Float[Tensor, " d_sae"],
+    b_dec: Float[Tensor, " d_model"] | None,
+    centred: Float[Tensor, "n d_model"],
+    pairs: Pairs,
+    d_W_enc: Float[Tensor, "d_sae d_model"] | None,
+) -> Tensor:
+    """Returns the pairs' activations as a function of b_enc and b_dec, and of W_enc, whose gradient is handed in.
 
     Args:
-        coder: Gives the parameters.
+        W_enc: The encoder's weights.
         b_enc: The encoder's bias.
-        centred: [n, d_model], what the encoder multiplied.
+        b_dec: What was subtracted from what the encoder reads; None: nothing was.
+        centred: What the encoder multiplied.
         pairs: Which activations are wanted, and their values.
+        d_W_enc: What the gradient is added to in place; None: it is not wanted.
     """
-    b_dec = None if coder.transcoder else coder.b_dec
-    return _Selected.apply(coder.W_enc, b_enc, b_dec, centred, pairs)  # pyright: ignore[reportReturnType]
+    return _Selected.apply(W_enc, b_enc, b_dec, centred, pairs, d_W_enc)  # pyright: ignore[reportReturnType]
 
 
-def decoded(acts: Float[Tensor, " pairs"], W_dec: Float[Tensor, "d_sae d_out"], pairs: Pairs) -> Tensor:
-    """Returns [n, d_out]: the sum of act * W_dec[latent] over each token's pairs."""
-    return _Decoded.apply(acts, W_dec, pairs)  # pyright: ignore[reportReturnType]
+def decoded(
+    acts: Float[Tensor, " pairs"],
+    W_dec: Float[Tensor, "d_sae d_out"],
+    pairs: Pairs,
+    d_W_dec: Float[Tensor, "d_sae d_out"] | None,
+) -> Tensor:
+    """Returns [n, d_out]: the sum of act * W_dec[latent] over each token's pairs.
+
+    The gradient of W_dec is added to `d_W_dec` in place; None: it is not wanted.
+    """
+    return _Decoded.apply(acts, W_dec, pairs, d_W_dec)  # pyright: ignore[reportReturnType]
 
 
 class _Selected(torch.autograd.Function):
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, W_enc: Tensor, b_enc: Tensor, b_dec: Tensor | None, centred: Tensor, pairs: Pairs
+        ctx: Any,
+        W_enc: Tensor,
+        b_enc: Tensor,
+        b_dec: Tensor | None,
+        centred: Tensor,
+        pairs: Pairs,
+        d_W_enc: Tensor | None,
     ) -> Tensor:
         ctx.W_enc, ctx.centred, ctx.pairs, ctx.autoencoder = W_enc.detach(), centred, pairs, b_dec is not None
+        ctx.d_W_enc = d_W_enc
         return pairs.acts.clone()
 
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, d_acts: Tensor
     ) -> tuple[Tensor | None, ...]:
-        d_W_enc = _sum_by_latent(ctx.pairs, d_acts, ctx.centred)
-        d_b_enc = _sum_by_latent(ctx.pairs, d_acts, torch.ones_like(ctx.centred[:, :1]))[:, 0]
-        return d_W_enc, d_b_enc, -(d_b_enc @ ctx.W_enc) if ctx.autoencoder else None, None, None
+        _add_by_latent(ctx.d_W_enc, ctx.pairs, d_acts, ctx.centred)
+        d_b_enc = d_acts.new_zeros(ctx.pairs.d_sae, 1)
+        _add_by_latent(d_b_enc, ctx.pairs, d_acts, torch.ones_like(ctx.centred[:, :1]))
+        d_b_enc = d_b_enc[:, 0]
+        return None, d_b_enc, -(d_b_enc @ ctx.W_enc) if ctx.autoencoder else None, None, None, None
 
 
 class _Decoded(torch.autograd.Function):
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, acts: Tensor, W_dec: Tensor, pairs: Pairs
+        ctx: Any, acts: Tensor, W_dec: Tensor, pairs: Pairs, d_W_dec: Tensor | None
     ) -> Tensor:
-        ctx.acts, ctx.W_dec, ctx.pairs = acts.detach(), W_dec.detach(), pairs
+        ctx.acts, ctx.W_dec, ctx.pairs, ctx.d_W_dec = acts.detach(), W_dec.detach(), pairs, d_W_dec
         return _bags(pairs.latents, W_dec, pairs.offsets, acts)
 
     @staticmethod
@@ -107,14 +135,20 @@ class _Decoded(torch.autograd.Function):
         ctx: Any, gradient: Tensor
     ) -> tuple[Tensor | None, ...]:
         gradient = gradient.contiguous()
-        d_acts = _dots(ctx.pairs, gradient, ctx.W_dec)
-        d_W_dec = _sum_by_latent(ctx.pairs, ctx.acts, gradient) if ctx.needs_input_grad[1] else None
-        return d_acts, d_W_dec, None
+        _add_by_latent(ctx.d_W_dec, ctx.pairs, ctx.acts, gradient)
+        return _dots(ctx.pairs, gradient, ctx.W_dec), None, None, None
 
 
-def _sum_by_latent(pairs: Pairs, weights: Tensor, rows: Tensor) -> Tensor:
+def _add_by_latent(total: Tensor | None, pairs: Pairs, weights: Tensor, rows: Tensor) -> None:
+    """Adds the sum of weight * rows[token] over each latent's pairs to its row, in place."""
+    if total is None:
+        return
     order, tokens, offsets = pairs.by_latent
-    return _bags(tokens, rows, offsets, weights[order])
+    borders = [*offsets[:-1:_GROUP].tolist(), len(order)]
+    for group, (begin, end) in enumerate(pairwise(borders)):
+        latents = slice(group * _GROUP, (group + 1) * _GROUP)
+        ends = offsets[latents.start : latents.stop + 1] - begin
+        total[latents] += _bags(tokens[begin:end], rows, ends, weights[order[begin:end]])
 
 
 def _dots(pairs: Pairs, rows: Tensor, table: Tensor) -> Tensor:

@@ -3,7 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from sparse_coders.objectives.dense import DenseObjective, Scales, Terms
+from sparse_coders.objectives.dense import DenseObjective, Terms
+from sparse_coders.objectives.objective import Pass
 
 
 class ReLUObjective(DenseObjective):
@@ -12,8 +13,7 @@ class ReLUObjective(DenseObjective):
     An activation counts as far as it moves the reconstruction: a free decoder cannot grow to escape the penalty.
     """
 
-    def terms(self, x: Float[Tensor, "rows d_model"], y: Float[Tensor, "rows d_out"], scales: Scales) -> Terms:
+    def terms(self, x: Float[Tensor, "rows d_model"], y: Float[Tensor, "rows d_out"], batch: Pass) -> Terms:
         """Returns what a tile gives."""
-        acts = self.pre_activations(x, self.coder.get_parameter("b_enc")).relu()
-        penalty = (acts.sum(0) * self.coder.W_dec.norm(dim=1)).sum() / scales.deviation
-        return Terms(acts, self.left_over(x, y, acts), penalty, penalty.new_zeros(()))
+        acts = (self.encoded(x, batch) + self.coder.get_parameter("b_enc")).relu()
+        return Terms(acts, self.left_over(x, y, acts, batch), self.l1(acts, batch), acts.new_zeros(()))

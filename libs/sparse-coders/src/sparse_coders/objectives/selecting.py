@@ -11,8 +11,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sparse_coders.objectives.auxk import auxk_loss
-from sparse_coders.objectives.objective import Backward, Losses, Objective, total_variance
-from sparse_coders.objectives.pairs import Pairs, decoded, selected
+from sparse_coders.objectives.objective import Backward, Losses, Objective, Pass, total_variance
+from sparse_coders.objectives.pairs import Pairs
 from sparse_coders.objectives.selection import Encoder
 
 
@@ -32,18 +32,13 @@ class SelectingObjective(Objective):
         """Returns what fires for a batch."""
 
     def reconstruction(
-        self, encoder: Encoder, x: Float[Tensor, "n d_model"], y: Float[Tensor, "n d_out"], pairs: Pairs
+        self, encoder: Encoder, x: Float[Tensor, "n d_model"], y: Float[Tensor, "n d_out"], pairs: Pairs, batch: Pass
     ) -> Reconstruction:
         """Returns the losses of what fires."""
-        acts = selected(self.coder, self.b_enc, self.centred(x).detach(), pairs)
-        residual = y - self.base(x) - decoded(acts, self.coder.W_dec, pairs)
-        fvu = residual.square().sum() / total_variance(y)
+        acts = self.selected(self.centred(x).detach(), pairs, batch)
+        residual = y - self.base(x) - self.decoded(acts, pairs, batch)
+        fvu = residual.square().sum() / batch.variance
         return Reconstruction(fvu, fvu, residual)
-
-    @property
-    def b_enc(self) -> Float[Tensor, " d_sae"]:
-        """The encoder's bias."""
-        return self.coder.get_parameter("b_enc")
 
     def backward(
         self,
@@ -54,20 +49,22 @@ class SelectingObjective(Objective):
         bandwidth: float,
     ) -> Backward:
         """Returns the gradient for a batch."""
-        encoder = Encoder(self.coder.W_enc, self.b_enc, self.options.autocast)
+        tokens, everyone, n = self.split.tokens, self.split.everyone, len(x)
+        batch = self.begun(n, total_variance(y), bandwidth)
+        x, y = x[tokens.rows(n)], y[tokens.rows(n)]
+        encoder = Encoder(self.coder.W_enc, self.coder.get_parameter("b_enc"), self.options.autocast, self.split)
         with torch.no_grad():
             centred = self.centred(x)
             pairs = self.pairs(encoder, centred)
         with torch.enable_grad():
-            loss, fvu, residual = self.reconstruction(encoder, x, y, pairs)
+            loss, fvu, residual = self.reconstruction(encoder, x, y, pairs, batch)
             residual = residual.detach()
-            if len(dead) and self.options.auxk_alpha:
-                aux = auxk_loss(
-                    self.coder, self.b_enc, centred, residual, dead, total_variance(y), self.options.autocast
-                )
-                loss = loss + self.options.auxk_alpha * aux
-            gradients = self.gradients(loss)
-        l0 = torch.tensor(len(pairs.acts) / len(x), device=x.device)
-        fired = torch.bincount(pairs.latents, minlength=self.coder.d_sae) > 0
-        least = pairs.acts.min() if len(pairs.acts) else None
-        return Backward(gradients, Losses(loss.detach(), fvu.detach(), l0), fired, residual, least)
+            aux = auxk_loss(self, centred, residual, dead, batch)
+            loss = loss if aux is None else loss + aux
+            self.differentiate(loss, batch)
+        loss, fvu = tokens.sum_(torch.stack([loss.detach(), fvu.detach()]))
+        l0 = everyone.sum_(torch.tensor(float(len(pairs.acts)), device=x.device)) / n
+        fired = tokens.sum_(torch.bincount(pairs.latents, minlength=self.coder.d_sae)) > 0
+        least = everyone.least_(pairs.acts.min() if len(pairs.acts) else torch.full_like(loss, torch.inf))
+        least_act = least if bool(least.isfinite()) else None
+        return Backward(batch.sums, Losses(loss, fvu, l0), fired, residual, least_act)

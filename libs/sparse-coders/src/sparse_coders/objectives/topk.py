@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from sparse_coders.objectives.objective import Pass
 from sparse_coders.objectives.pairs import Pairs
 from sparse_coders.objectives.selecting import Reconstruction, SelectingObjective
 from sparse_coders.objectives.selection import Encoder
@@ -23,13 +24,13 @@ class TopKObjective(SelectingObjective):
         return encoder.strongest_of_each(centred, self.coder.k)
 
     def reconstruction(
-        self, encoder: Encoder, x: Float[Tensor, "n d_model"], y: Float[Tensor, "n d_out"], pairs: Pairs
+        self, encoder: Encoder, x: Float[Tensor, "n d_model"], y: Float[Tensor, "n d_out"], pairs: Pairs, batch: Pass
     ) -> Reconstruction:
         """Returns the losses of k latents and, if asked for, of 4 k."""
-        main = super().reconstruction(encoder, x, y, pairs)
+        main = super().reconstruction(encoder, x, y, pairs, batch)
         if not self.options.multi_topk:
             return main
         assert self.coder.k is not None
         wide = encoder.strongest_of_each(self.centred(x).detach(), _MULTIPLE * self.coder.k)
-        more = super().reconstruction(encoder, x, y, wide)
+        more = super().reconstruction(encoder, x, y, wide, batch)
         return main._replace(loss=main.loss + _MULTIPLE_WEIGHT * more.fvu)
