@@ -17,11 +17,12 @@ from pathlib import Path
 from dragoman.errors import InvalidSpec, UserTaskError
 from dragoman.ids import canonical_json
 from dragoman.nearest import suggestion
+from dragoman.source_policy import Sources
 from dragoman.store import Store
 
 from hooked_models.fingerprints import JsonCache, combined, file_sums
 from hooked_models.hub import Hub
-from hooked_models.sources import S3, SourceFile, list_source
+from hooked_models.sources import S3, SourceFile, list_allowed, list_source
 
 CONFIG_FILE = "config.json"
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
@@ -91,6 +92,7 @@ class Locations:
     def locate(self, source: str, revision: str | None, files: FileSet, field_name: str) -> Located:
         """Returns where a source is. Raises InvalidSpec for `field_name`, or Unavailable when the hub is away."""
         if is_hub_id(source):
+            Sources.policy.check_repository(source, field_name)
             hub = Hub(field_name)
             commit = hub.commit(source, revision)
             sums = hub.sums(source, commit, files.patterns)
@@ -114,12 +116,14 @@ class Locations:
             path = self._mirror(located.source, patterns, files.noun)
         else:
             path = Path(located.source)
+            for file in _top_level(path):
+                Sources.policy.check_path(Path(file.where), files.noun)
         if not config_only:
             self._check_unchanged(path, located, files)
         return path
 
     def _list(self, source: str, files: FileSet, field_name: str) -> list[SourceFile]:
-        everything = list_source(source, self._store, field_name=field_name)
+        everything = list_allowed(source, self._store, field_name=field_name)
         if source.endswith(".gguf") and len(everything) == 1:
             return list(everything)
         found = [f for f in everything if _wanted(f.name, files.patterns)]
@@ -128,7 +132,7 @@ class Locations:
 
     def _mirror(self, uri: str, patterns: Sequence[str], noun: str) -> Path:
         """Copies the objects of a uri into a folder named by their stamps."""
-        everything = list_source(uri, self._store, field_name=noun)
+        everything = list_allowed(uri, self._store, field_name=noun)
         found = [f for f in everything if uri.endswith(".gguf") or _wanted(f.name, patterns)]
         key = hashlib.sha256(canonical_json([uri, [[f.name, f.size_bytes, f.stamp] for f in found]])).hexdigest()[:32]
         with made_once(self._cache / "objects" / key) as folder:
@@ -200,6 +204,7 @@ def is_hub_id(source: str) -> bool:
 
 def _existing(source: str, files: FileSet, field_name: str) -> Path:
     path = Path(source).expanduser().absolute()
+    Sources.policy.check_path(path, field_name)
     if path.exists():
         return path
     beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dragoman.errors import FailedPrecondition, InvalidSpec
+from dragoman.source_policy import Sources
 from dragoman.store import Store
 
 S3 = "s3://"
@@ -73,6 +74,17 @@ def list_source(source: str, store: Store | None, *, field_name: str) -> Sequenc
     return sorted(files, key=lambda f: f.name)
 
 
+def list_allowed(source: str, store: Store | None, *, field_name: str) -> Sequence[SourceFile]:
+    """The same for a source that a spec names: what the operator does not allow is refused, also behind links."""
+    if not source.startswith(S3):
+        Sources.policy.check_path(Path(source), field_name)
+    files = list_source(source, store, field_name=field_name)
+    for file in files:
+        if file.store is None:
+            Sources.policy.check_path(Path(file.where), field_name)
+    return files
+
+
 def _list_path(path: Path, field_name: str) -> list[SourceFile]:
     if path.is_file():
         return [_local_file(path.name, path)]
@@ -102,6 +114,7 @@ def _list_objects(uri: str, store: Store | None, field_name: str) -> list[Source
             field=field_name,
             reason="SOURCE_NOT_FOUND",
         )
+    Sources.policy.check_prefix(prefix, field_name)
     found: list[SourceFile] = []
     for info in store.objects.list(prefix):
         rest = info.key.removeprefix(prefix)

@@ -9,7 +9,7 @@ import numpy as np
 from dragoman.errors import InvalidSpec, UserTaskError
 from dragoman.store import Store
 from hooked_models.fingerprints import JsonCache, combined, remembered
-from hooked_models.sources import SourceFile, list_source
+from hooked_models.sources import SourceFile, list_allowed
 
 from activation.core.document_field import DocumentField
 from activation.core.formats import MalformedText, Mark, format_of, read_documents, scan
@@ -96,7 +96,7 @@ def scan_corpus(
             found = scan(file.name, format_of(file.name, format), stream, document_field)
         return [found.sha256, found.document_count, found.has_text, [list(m) for m in found.marks]]
 
-    files = list_source(source, store, field_name="source")
+    files = list_allowed(source, store, field_name="source")
     scans = remembered(cache, files, ("corpus", source, format, *document_field.key), make)
     scanned: list[CorpusFile] = []
     for file in files:

@@ -25,7 +25,7 @@ class LlmRef(Spec):
     model: str = ""
     """Name at the endpoint; empty means the endpoint's default, filled in at submit."""
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
-    max_tokens: int = Field(default=1, ge=1)
+    max_tokens: int = Field(default=1, ge=1, le=8192)
     """A judge answers with one token; any other value is set to 1 at submit."""
 
 
@@ -62,13 +62,13 @@ class ScoresSpec(Spec):
     inactive_count: int = Field(default=20, ge=1, le=1_000)
     null_count: int = Field(default=20, ge=0, le=1_000)
     """Windows of each kind judged with another latent's explanation too. Default: active_count."""
-    window_length: int = Field(default=32, ge=1)
+    window_length: int = Field(default=32, ge=1, le=4096)
     llm: LlmRef = LlmRef()
     seed: int = Field(default=0, ge=-(2**63), le=2**63 - 1)
     bootstrap_count: int = Field(default=2_000, ge=100, le=100_000)
     max_failed_fraction: float = Field(default=0.5, ge=0.0, le=1.0)
-    latents_per_task: int = Field(default=4, ge=1)
-    latent_count: int = Field(default=0, ge=0)
+    latents_per_task: int = Field(default=4, ge=1, le=10_000)
+    latent_count: int = Field(default=0, ge=0, le=2**31 - 1)
     """Without explanations, how many latents; 0 means all that are neither dead nor rare."""
     embedder: EmbedderRef = EmbedderRef()
     neighbour_count: int = Field(default=0, ge=0, le=1_000)
