@@ -8,10 +8,12 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from activation.core.position_counts import positional_information
 from dragoman.ids import derived_seed
 from latent_cache import Entries, ExampleRecord, LatentIndex, SilentPool, Split
 from latent_cache.entry_codec import encode_entries
 from latent_cache.example_record import encode_examples
+from latent_cache.filters import strong_tokens
 from latent_cache.index import INDEX_NAME, index_bytes
 from latent_cache.quantiles import quantile_of
 from latent_cache.scaled import ActivationDtype
@@ -169,6 +171,9 @@ class LatentsWriter:
         zeros = np.zeros(self.d_sae, np.float32)
         pairs = np.unique(np.stack([latents, self.tokens.reshape(-1)[self.places]]), axis=1)
         distinct = np.bincount(pairs[0], minlength=self.d_sae)
+        strong = [
+            len(strong_tokens(self.tokens.reshape(-1)[places], a)) for places, a in map(self.entries, range(self.d_sae))
+        ]
         return LatentIndex(
             ctx_len=self.ctx_len, window_length=self.kept.window_length,
             activation_dtype=self.kept.activation_dtype, offsets=self.offsets,
@@ -176,13 +181,18 @@ class LatentsWriter:
             shard_starts=shard_starts.astype(np.int64),
             firing_count=counts, firing_count_train=train, firing_count_test=counts - train,
             window_count_train=windows[:, 0], window_count_test=windows[:, 1],
-            distinct_token_count=distinct, unigram_token_count=distinct,
+            distinct_token_count=distinct, unigram_token_count=np.asarray(strong, np.int64),
             density=counts / max(int((self.documents >= 0).sum()), 1),
             max_activation=np.asarray([a.max(initial=0) for a in by_latent], np.float32),
             mean_activation=sums / np.maximum(counts, 1), mean_square=squares / np.maximum(counts, 1),
-            quantiles=np.asarray(quantiles), token_entropy=zeros, positional_information=zeros,
+            quantiles=np.asarray(quantiles), token_entropy=zeros,
+            positional_information=self._information(latents).astype(np.float32),
             max_position_density=zeros,
         )  # fmt: skip
+
+    def _information(self, latents: np.ndarray) -> np.ndarray:
+        cells = np.bincount(latents * self.ctx_len + self.places % self.ctx_len, minlength=self.d_sae * self.ctx_len)
+        return positional_information(cells.reshape(self.d_sae, -1), (self.documents >= 0).sum(0))
 
     def _positions(self) -> Positions:
         edges = position_edges(self.ctx_len)

@@ -20,8 +20,10 @@ def effects_parts(
     intervention: str = "add",
     targets: Sequence[float] = TARGETS,
     split: str = "train",
+    raise_all: bool = False,
 ) -> Parts:
-    """Latents that promote their words; each of them comes first at its own target in `raised_texts`."""
+    """Latents that promote their words; each of them comes first at its own target in `raised_texts`, or all of them
+    at every target."""
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
     for latent in latents:
         own = [f" {word}" for word in words[latent]]
@@ -29,7 +31,7 @@ def effects_parts(
             {"latent": latent, "outcome": "measured", "top_texts": own, "bottom_texts": [" the", " of"]}
         )
         for number, target in enumerate(targets):
-            raised = [own[number % len(own)], " and"]
+            raised = own if raise_all else [own[number % len(own)], " and"]
             changed = {"raised_texts": raised, "lowered_texts": [" but"]}
             if intervention == "zero":
                 changed = {"raised_texts": [" but"], "lowered_texts": raised}

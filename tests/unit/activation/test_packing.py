@@ -1,7 +1,7 @@
 """Packing and the draw of documents: nothing lost, nothing doubled, nothing in both splits."""
 
 import numpy as np
-from activation.core.packing import Rows, RowShape, equal_blocks, pack_rows
+from activation.core.packing import Rows, RowShape, equal_blocks, pack_rows, scrambled
 from activation.core.splitting import draw_documents
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +26,18 @@ def test_every_token_is_packed_once_in_order_with_its_document(documents: list[l
     counted = rows.documents >= 0
     assert rows.tokens[counted].tolist() == [t for d in documents for t in d]
     assert rows.documents[counted].tolist() == [i for i, d in enumerate(documents) for _ in d]
+
+
+@given(_DOCUMENTS, _SHAPES)
+def test_scrambling_keeps_tokens_and_places_of_documents(documents: list[list[int]], shape: RowShape) -> None:
+    rows = _packed(documents, shape)
+    mixed, counted = scrambled(rows, 1), rows.documents >= 0
+    assert sorted(mixed.tokens[counted].tolist()) == sorted(rows.tokens[counted].tolist())
+    assert np.array_equal(mixed.tokens[~counted], rows.tokens[~counted])
+    assert np.array_equal(mixed.documents, rows.documents)
+    assert np.array_equal(mixed.tokens, scrambled(rows, 1).tokens)
+    if len(set(rows.tokens[counted].tolist())) > 8:
+        assert not np.array_equal(mixed.tokens, rows.tokens)
 
 
 @given(_DOCUMENTS, _SHAPES)

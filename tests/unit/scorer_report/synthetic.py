@@ -84,6 +84,8 @@ class Plan:
     weights: Mapping[str, str] = field(
         default_factory=lambda: {"trained": "trained", "control": "rerandomized_incl_emb"}
     )
+    baselines: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Which baseline the coder of a side is."""
     scorers: Mapping[str, Sequence[str]] = field(
         default_factory=lambda: {"trained": ("detection", "fuzzing"), "control": ("detection", "fuzzing")}
     )
@@ -115,8 +117,13 @@ def lay_out(root: Path, plan: Plan, **spec: Any) -> Laid:
 def _side(writer: "_Writer", side: str, tokens: str, plan: Plan) -> dict[str, Any]:
     model = {"source": "/models/SmolLM2-135M", "weights": plan.weights[side], "weights_seed": int(side == "control")}
     train = writer.artifact("activations", {"tokens_id": tokens, "model": model}, {"tokens": tokens}, {}, {})
+    said: dict[str, Json] = {"baseline": plan.baselines.get(side)}
     coder = writer.artifact(
-        "coder", {"activations_id": train, "d_sae": 4608}, {"activations": train}, {"curves.parquet": _curve(side)}, {}
+        "coder",
+        {"activations_id": train, "d_sae": 4608},
+        {"activations": train},
+        {"curves.parquet": _curve(side)},
+        said,
     )
     measured = {"trained": (0.182, 0.176, 0.189), "control": (0.391, 0.385, 0.398)}[side]
     latents = writer.artifact(

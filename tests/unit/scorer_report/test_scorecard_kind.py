@@ -176,6 +176,16 @@ def test_wrong_weights(tmp_path: Path, weights: dict[str, str], expected: str) -
     assert expected in message(lay_out(tmp_path, Plan(weights=weights)))
 
 
+def test_a_baseline_coder_on_the_trained_model_is_a_control_and_said_to_be_one(tmp_path: Path) -> None:
+    weights = {"trained": "trained", "control": "trained"}
+    laid = lay_out(tmp_path / "in", Plan(count=6, weights=weights, baselines={"control": "random"}))
+    document = json.loads(made(laid, tmp_path / "made").read("scorecard.json"))
+    said = [document["sides"][side]["subject"]["weights"] for side in ("trained", "control")]
+    assert said == ["trained", "trained, random coder"]
+    wrong = lay_out(tmp_path / "wrong", Plan(count=2, baselines={"trained": "frozen_decoder"}))
+    assert "whose coder is the baseline frozen_decoder" in message(wrong)
+
+
 def _infos_of(laid: Laid, roles: Any) -> dict[str, InputInfo]:
     manifests = {role: laid.artifacts.artifact(id_).manifest for role, id_ in roles.items()}
     return {role: InputInfo(m.id, m.kind, m.spec, m, m.inputs) for role, m in manifests.items()}

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from dragoman.artifacts import PartInfo
 from dragoman.errors import UserTaskError
+from dragoman.ids import derived_seed
 from dragoman.kinds import Context, Part, Progress
 from hooked_models.description import TokenizerDescription
 from latent_cache.token_policy import POLICY_VERSION
@@ -17,7 +18,16 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from activation.core.chat import ChatTemplate
-from activation.core.packing import Rows, RowShape, SecondBos, equal_blocks, masked, pack_rows, padded_documents
+from activation.core.packing import (
+    Rows,
+    RowShape,
+    SecondBos,
+    equal_blocks,
+    masked,
+    pack_rows,
+    padded_documents,
+    scrambled,
+)
 from activation.core.splitting import draw_documents
 from activation.corpus import Corpus
 from activation.spec import TokensSpec
@@ -55,7 +65,7 @@ def pack(
         raise UserTaskError(f"the {sum(map(len, splits))} documents drawn from {spec.source} hold no tokens")
     row_counts = [_row_count(split, shape, spec.packing) for split in splits]
     first_row = 0
-    for block in equal_blocks(_packed(corpus, library, splits, shape, spec.packing), rows_per_shard):
+    for block in equal_blocks(_packed(spec, corpus, library, splits, shape), rows_per_shard):
         counted = masked(block, how.masked_ids)
         _count(counted, block, splits)
         yield from _rows_part(context, first_row, rows_per_shard, counted)
@@ -191,15 +201,16 @@ class _Library:
 
 
 def _packed(
-    corpus: Corpus, library: _Library, splits: Sequence[Sequence[_Document]], shape: RowShape, packing: str
+    spec: TokensSpec, corpus: Corpus, library: _Library, splits: Sequence[Sequence[_Document]], shape: RowShape
 ) -> Iterator[Rows]:
     index = 0
     for split in splits:
         pieces = ((index + i, tokens) for i, document in enumerate(split) for tokens in library.tokens(document))
-        if packing != "packed":
-            pieces = padded_documents(pieces, shape, truncated=packing == "truncated")
+        if spec.packing != "packed":
+            pieces = padded_documents(pieces, shape, truncated=spec.packing == "truncated")
         try:
-            yield from pack_rows(pieces, shape)
+            for number, rows in enumerate(pack_rows(pieces, shape)):
+                yield scrambled(rows, derived_seed("scrambled", spec.seed, index, number)) if spec.scrambled else rows
         except SecondBos as error:
             name = _name(corpus, split[error.document - index])
             raise second_bos(name, "has a BOS token where a row starts, and each row has its own") from error

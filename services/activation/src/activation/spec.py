@@ -44,6 +44,8 @@ class TokensSpec(Spec):
     packing: Packing = "packed"
     messages_field: str = ""
     count_special_tokens: bool = False
+    scrambled: bool = False
+    """Tokens are permuted over the documents of a split: for the check of unigram latents, never to be explained."""
 
 
 class _ForwardSpec(Spec):

@@ -9,6 +9,7 @@ from dragoman.latent_selection import LatentSelection
 from latent_cache import KeptWindows
 
 from explainer.core.sampling import top_count
+from explainer.selecting import labelled_count
 from explainer.spec import ExplanationsSpec
 
 TRAIN = "train"
@@ -24,6 +25,7 @@ def input_violations(spec: ExplanationsSpec, inputs: Mapping[str, InputInfo]) ->
         yield from _effects_violations(spec, inputs["effects"])
     if "explanations" in inputs:
         yield from _others_violations(spec, inputs["explanations"])
+    yield from _triage_violations(spec, inputs.get("triage"))
     if latents.manifest is not None:
         yield from spec.selection.out_of_range(int(str(latents.manifest.statistics["d_sae"])))
 
@@ -104,3 +106,21 @@ def _others_violations(spec: ExplanationsSpec, others: InputInfo) -> Iterator[Vi
         yield Violation("explanations_id", f"{others.id} is a dry run and has no explanations; submit it without")
     if others.manifest is not None and int(str(others.manifest.statistics["parsed"])) == 1:
         yield Violation("explanations_id", f"{others.id} has one explanation; two or more can be exchanged")
+
+
+def _triage_violations(spec: ExplanationsSpec, triage: InputInfo | None) -> Iterator[Violation]:
+    if triage is None:
+        for name in ("triage_classes", "triage_tiers"):
+            if getattr(spec, name):
+                yield Violation(name, f"{name} are those of a triage; give triage_id, or leave it out")
+        return
+    if spec.selection != LatentSelection():
+        yield Violation("selection", f"{triage.id} says which latents; leave selection out, or triage_id")
+    if triage.spec.get("latents_id") != spec.latents_id:
+        yield Violation(
+            "triage_id", f"{triage.id} is of {triage.spec.get('latents_id')}, not of {spec.latents_id}; give one of it"
+        )
+    if triage.manifest is not None and not labelled_count(spec, triage.manifest):
+        by_class: Any = triage.manifest.statistics["by_class"]
+        found = ", ".join(f"{count} {name}" for name, count in by_class.items() if count)
+        yield Violation("triage_id", f"{triage.id} has no latent to label of these classes and tiers; it has {found}")

@@ -14,7 +14,7 @@ from explainer.counting import budget, count
 from explainer.explaining import explain
 from explainer.nla_client import NlaClient, NlaEndpoint
 from explainer.options import option_violations
-from explainer.selecting import select
+from explainer.selecting import select, selection_size
 from explainer.spec import ExplanationsSpec, Price
 from explainer.stages import BUDGET, COUNT, EXPLAIN, SELECT, WRITE, stage_names
 from explainer.summary import statistics_of
@@ -23,7 +23,12 @@ from explainer.writer import Writer
 from explainer.writing import write
 
 _MOST_TASKS = 10_000
-_ROLES = {"latents": "latents_id", "effects": "effects_id", "explanations": "explanations_id"}
+_ROLES = {
+    "latents": "latents_id",
+    "effects": "effects_id",
+    "explanations": "explanations_id",
+    "triage": "triage_id",
+}
 """Role of an input, which is also its kind, to the spec's field."""
 
 
@@ -93,10 +98,7 @@ class ExplanationsKind:
 
     def plan(self, spec: ExplanationsSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
         """See JobKind.plan."""
-        manifest = inputs["latents"].manifest
-        assert manifest is not None
-        wanted, d_sae = spec.selection, int(str(manifest.statistics["d_sae"]))
-        size_of = len(wanted.latents) or len(wanted.ranks) or min(wanted.count, d_sae) or d_sae
+        size_of = selection_size(spec, inputs)
         size = max(spec.latents_per_task, -(-size_of // _MOST_TASKS))
         groups: list[Mapping[str, Json]] = [
             {"first": first, "end": min(first + size, size_of)} for first in range(0, size_of, size)

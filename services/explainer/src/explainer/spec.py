@@ -30,7 +30,10 @@ Explainer = Literal[
 CounterSource = Literal["same_tokens", "neighbours", "silent"]
 OutputEvidenceKind = Literal["both", "vocab_proj", "token_change"]
 
+TriageClass = Literal["input", "output", "cross"]
+
 _Int32 = Annotated[int, Field(ge=0, le=2**31 - 1)]
+_Tier = Annotated[int, Field(ge=0, le=2)]
 _LONGEST_TEXT = 600
 
 
@@ -90,6 +93,12 @@ class ExplanationsSpec(Spec):
     token_budget: int = Field(default=0, ge=0, le=2**63 - 1)
     dry_run: bool = False
     price: Price | None = None
+    triage_id: str = ""
+    """In place of selection: the latents that it found can be labelled."""
+    triage_classes: tuple[TriageClass, ...] = ()
+    """None means all three."""
+    triage_tiers: tuple[_Tier, ...] = ()
+    """None means all."""
     seed: int = Field(default=0, ge=-(2**63), le=2**63 - 1)
     max_failed_fraction: float = Field(default=0.5, ge=0.0, le=1.0)
     latents_per_task: int = Field(default=8, ge=1, le=10_000)

@@ -18,6 +18,11 @@ def scorecard_spec(request: scoring_pb2.SubmitScorecardRequest) -> Mapping[str, 
     return spec_dict(request.spec)
 
 
+def triage_spec(request: scoring_pb2.SubmitTriageRequest) -> Mapping[str, Json]:
+    """Returns what was given of a triage spec."""
+    return spec_dict(request.spec)
+
+
 def scores_response(job: JobRecord, created: bool) -> scoring_pb2.SubmitScoresResponse:
     """Returns the answer to SubmitScores."""
     return scoring_pb2.SubmitScoresResponse(job=job_message(job), created=created)
@@ -26,3 +31,8 @@ def scores_response(job: JobRecord, created: bool) -> scoring_pb2.SubmitScoresRe
 def scorecard_response(job: JobRecord, created: bool) -> scoring_pb2.SubmitScorecardResponse:
     """Returns the answer to SubmitScorecard."""
     return scoring_pb2.SubmitScorecardResponse(job=job_message(job), created=created)
+
+
+def triage_response(job: JobRecord, created: bool) -> scoring_pb2.SubmitTriageResponse:
+    """Returns the answer to SubmitTriage."""
+    return scoring_pb2.SubmitTriageResponse(job=job_message(job), created=created)

@@ -9,10 +9,12 @@ from scorer.embedder import EndpointEmbedder
 from scorer.llm_judge import LlmJudge
 from scorer.scorecard_kind import ScorecardKind
 from scorer.scores_kind import ScoresKind
+from scorer.triage_kind import TriageKind
 
 
 def build(config: Config, store: Store) -> list[AnyKind]:
     """Returns the kinds with what they need of the world. Connects to nothing."""
     cache = StoreResponseCache(store.objects)
-    scores = ScoresKind(LlmJudge(config.engine, cache), store, EndpointEmbedder(config.embedder, cache))
-    return [scores, ScorecardKind(store)]
+    embedder = EndpointEmbedder(config.embedder, cache)
+    scores = ScoresKind(LlmJudge(config.engine, cache), store, embedder)
+    return [scores, ScorecardKind(store), TriageKind(store, embedder)]

@@ -50,6 +50,12 @@ def weights_of(latents: Manifest) -> str:
     return str(model.get("weights") or TRAINED_WEIGHTS)
 
 
+def baseline_of(latents: Manifest, artifacts: Artifacts) -> str:
+    """Returns which baseline the coder of a latents artifact is (frozen_decoder, random); "" where it is none."""
+    coder = artifacts.manifest(str(latents.spec.get("coder_id") or ""))
+    return "" if coder is None else str(coder.statistics.get("baseline") or "")
+
+
 def violations(spec: ScorecardSpec, inputs: Infos, artifacts: Artifacts) -> Iterator[Violation]:
     """Yields all that is wrong, as far as it can be known: of an input that is not committed only its spec is."""
     for side in SIDES:
@@ -74,6 +80,8 @@ def _of_side(spec: ScorecardSpec, side: str, inputs: Infos) -> Iterator[Violatio
                 f"{side}.scores_ids[{index}]",
                 f"{id_} scores {scored}, not {run.explanations_id}; give scores of {side}.explanations_id",
             )
+        if info.spec.get("dry_run"):
+            yield Violation(f"{side}.scores_ids[{index}]", f"{id_} is a dry run and has no scores; submit it without")
     twice = [name for name, n in Counter(_by_scorer(spec, side, inputs).values()).items() if n > 1]
     if twice:
         yield Violation(
@@ -110,7 +118,7 @@ def _of_lineage(spec: ScorecardSpec, side: str, inputs: Infos, artifacts: Artifa
     latents = artifacts.manifest(latents_id) if explained.kind == "explanations" and latents_id else None
     if latents is None:
         return
-    yield from _of_weights(side, run.explanations_id, latents)
+    yield from _of_weights(side, run.explanations_id, latents, baseline_of(latents, artifacts))
     evaluation = inputs.get(f"{side}.evaluation")
     measured = evaluation.spec.get("coder_id") if evaluation else None
     if measured and measured != latents.spec.get("coder_id"):
@@ -121,19 +129,25 @@ def _of_lineage(spec: ScorecardSpec, side: str, inputs: Infos, artifacts: Artifa
         )
 
 
-def _of_weights(side: str, explanations_id: str, latents: Manifest) -> Iterator[Violation]:
+def _of_weights(side: str, explanations_id: str, latents: Manifest, baseline: str) -> Iterator[Violation]:
     weights = weights_of(latents)
+    if side == TRAINED and baseline:
+        yield Violation(
+            "trained.explanations_id",
+            f"{explanations_id} explains {latents.id}, whose coder is the baseline {baseline}; expected a trained one "
+            "on this side (are the sides exchanged?)",
+        )
     if side == TRAINED and weights != TRAINED_WEIGHTS:
         yield Violation(
             "trained.explanations_id",
             f"{explanations_id} explains {latents.id}, whose model runs with {weights} weights; expected "
             f"{TRAINED_WEIGHTS} ones on this side (are the sides exchanged?)",
         )
-    if side == CONTROL and weights == TRAINED_WEIGHTS:
+    if side == CONTROL and weights == TRAINED_WEIGHTS and not baseline:
         yield Violation(
             "control.explanations_id",
             f"{explanations_id} explains {latents.id}, whose model runs with {TRAINED_WEIGHTS} weights; expected "
-            "a control, for example weights: rerandomized_incl_emb",
+            "a control, for example weights: rerandomized_incl_emb, or a coder that is frozen_decoder or random",
         )
 
 

@@ -15,7 +15,7 @@ from scorer.core.report_content import Ancestor, LatentView, card_key
 from scorer.core.report_selection import chosen, views
 from scorer.core.scorecard import Scores
 from scorer.core.scorecard_side import Denominators, Reconstruction, SideCard, Subject
-from scorer.scorecard_checks import Artifacts, weights_of
+from scorer.scorecard_checks import Artifacts, baseline_of, weights_of
 
 _CURVES = "curves.parquet"
 _EXAMPLE_COLUMNS = (
@@ -36,6 +36,8 @@ class SideInputs:
     evaluation: Artifact | None
     latents: Manifest
     """Of the latents that were explained."""
+    baseline: str = ""
+    """Which baseline their coder is, where it is one."""
 
     @classmethod
     def of(cls, name: str, inputs: Mapping[str, Artifact], artifacts: Artifacts) -> "SideInputs":
@@ -44,7 +46,9 @@ class SideInputs:
         scores = [a for role, a in inputs.items() if role.startswith(f"{name}.scores.")]
         latents = artifacts.artifact(str(explanations.manifest.spec["latents_id"])).manifest
         by_scorer = {str(a.manifest.statistics["scorer"]): a for a in scores}
-        return cls(name, explanations, by_scorer, inputs.get(f"{name}.evaluation"), latents)
+        return cls(
+            name, explanations, by_scorer, inputs.get(f"{name}.evaluation"), latents, baseline_of(latents, artifacts)
+        )
 
     @property
     def model(self) -> Mapping[str, Any]:
@@ -56,7 +60,7 @@ class SideInputs:
         statistics = self.latents.statistics
         subject = Subject(
             str(self.model.get("source", "")).rstrip("/").rpartition("/")[2],
-            weights_of(self.latents),
+            weights_of(self.latents) + (f", {self.baseline} coder" if self.baseline else ""),
             str(statistics.get("hookpoint", "")),
             _count(statistics.get("d_sae")),
             _count(statistics.get("k")),

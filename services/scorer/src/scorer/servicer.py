@@ -30,6 +30,12 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
         job, created = await self._desk.submit("scorecard", convert.scorecard_spec(request), request.request_id)
         return convert.scorecard_response(job, created)
 
+    async def SubmitTriage(
+        self, request: scoring_pb2.SubmitTriageRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> scoring_pb2.SubmitTriageResponse:
+        job, created = await self._desk.submit("triage", convert.triage_spec(request), request.request_id)
+        return convert.triage_response(job, created)
+
 
 def add_servicers(server: grpc.aio.Server, desk: Desk) -> None:
     """Registers this service's RPCs."""

@@ -112,6 +112,7 @@ SUBMITS: Mapping[str, Submit] = {
         ("explanations", "explainer", explanation_pb2),
         ("scores", "scorer", scoring_pb2),
         ("scorecard", "scorer", scoring_pb2),
+        ("triage", "scorer", scoring_pb2),
     )
 }
 """Every kind of job that can be submitted."""

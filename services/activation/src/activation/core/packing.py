@@ -97,6 +97,14 @@ def masked(rows: Rows, token_ids: Int32[np.ndarray, " n"]) -> Rows:
     return Rows(rows.tokens, np.where(np.isin(rows.tokens, token_ids), np.int32(-1), rows.documents))
 
 
+def scrambled(rows: Rows, seed: int) -> Rows:
+    """Permutes the tokens of documents over all places of documents: each token is as frequent as before, and nothing
+    says what stands beside it."""
+    tokens, held = rows.tokens.copy(), rows.documents >= 0
+    tokens[held] = np.random.Generator(np.random.PCG64(seed)).permutation(tokens[held])
+    return Rows(tokens, rows.documents)
+
+
 def _rows(tokens: Int32[np.ndarray, " n"], owners: Int32[np.ndarray, " n"], shape: RowShape) -> Rows:
     count = -(-len(tokens) // shape.payload)
     padding = count * shape.payload - len(tokens)

@@ -48,6 +48,13 @@ class OutputEvidence(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OUTPUT_EVIDENCE_BOTH: _ClassVar[OutputEvidence]
     OUTPUT_EVIDENCE_VOCAB_PROJ: _ClassVar[OutputEvidence]
     OUTPUT_EVIDENCE_TOKEN_CHANGE: _ClassVar[OutputEvidence]
+
+class TriageClass(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TRIAGE_CLASS_UNSPECIFIED: _ClassVar[TriageClass]
+    TRIAGE_CLASS_INPUT: _ClassVar[TriageClass]
+    TRIAGE_CLASS_OUTPUT: _ClassVar[TriageClass]
+    TRIAGE_CLASS_CROSS: _ClassVar[TriageClass]
 EXPLAINER_UNSPECIFIED: Explainer
 EXPLAINER_DEFAULT: Explainer
 EXPLAINER_NO_ACTIVATIONS: Explainer
@@ -77,6 +84,10 @@ OUTPUT_EVIDENCE_UNSPECIFIED: OutputEvidence
 OUTPUT_EVIDENCE_BOTH: OutputEvidence
 OUTPUT_EVIDENCE_VOCAB_PROJ: OutputEvidence
 OUTPUT_EVIDENCE_TOKEN_CHANGE: OutputEvidence
+TRIAGE_CLASS_UNSPECIFIED: TriageClass
+TRIAGE_CLASS_INPUT: TriageClass
+TRIAGE_CLASS_OUTPUT: TriageClass
+TRIAGE_CLASS_CROSS: TriageClass
 
 class LatentSelection(_message.Message):
     __slots__ = ("latents", "ranks", "count")
@@ -129,7 +140,7 @@ class Price(_message.Message):
     def __init__(self, currency: _Optional[str] = ..., prompt: _Optional[float] = ..., completion: _Optional[float] = ...) -> None: ...
 
 class ExplanationsSpec(_message.Message):
-    __slots__ = ("latents_id", "selection", "explainer", "example_count", "sampling", "window_length", "min_windows", "llm", "seed", "max_failed_fraction", "latents_per_task", "prompt_version", "show_strengths", "counter_count", "counter_source", "effects_id", "output_evidence", "kl_target", "explanations_id", "texts", "nla", "token_budget", "dry_run", "price")
+    __slots__ = ("latents_id", "selection", "explainer", "example_count", "sampling", "window_length", "min_windows", "llm", "seed", "max_failed_fraction", "latents_per_task", "prompt_version", "show_strengths", "counter_count", "counter_source", "effects_id", "output_evidence", "kl_target", "explanations_id", "texts", "nla", "token_budget", "dry_run", "price", "triage_id", "triage_classes", "triage_tiers")
     LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
     SELECTION_FIELD_NUMBER: _ClassVar[int]
     EXPLAINER_FIELD_NUMBER: _ClassVar[int]
@@ -154,6 +165,9 @@ class ExplanationsSpec(_message.Message):
     TOKEN_BUDGET_FIELD_NUMBER: _ClassVar[int]
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
+    TRIAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    TRIAGE_CLASSES_FIELD_NUMBER: _ClassVar[int]
+    TRIAGE_TIERS_FIELD_NUMBER: _ClassVar[int]
     latents_id: str
     selection: LatentSelection
     explainer: Explainer
@@ -178,7 +192,10 @@ class ExplanationsSpec(_message.Message):
     token_budget: int
     dry_run: bool
     price: Price
-    def __init__(self, latents_id: _Optional[str] = ..., selection: _Optional[_Union[LatentSelection, _Mapping]] = ..., explainer: _Optional[_Union[Explainer, str]] = ..., example_count: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, str]] = ..., window_length: _Optional[int] = ..., min_windows: _Optional[int] = ..., llm: _Optional[_Union[LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ..., prompt_version: _Optional[str] = ..., show_strengths: _Optional[bool] = ..., counter_count: _Optional[int] = ..., counter_source: _Optional[_Union[CounterSource, str]] = ..., effects_id: _Optional[str] = ..., output_evidence: _Optional[_Union[OutputEvidence, str]] = ..., kl_target: _Optional[float] = ..., explanations_id: _Optional[str] = ..., texts: _Optional[_Iterable[_Union[GivenText, _Mapping]]] = ..., nla: _Optional[_Union[NlaRef, _Mapping]] = ..., token_budget: _Optional[int] = ..., dry_run: _Optional[bool] = ..., price: _Optional[_Union[Price, _Mapping]] = ...) -> None: ...
+    triage_id: str
+    triage_classes: _containers.RepeatedScalarFieldContainer[TriageClass]
+    triage_tiers: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, latents_id: _Optional[str] = ..., selection: _Optional[_Union[LatentSelection, _Mapping]] = ..., explainer: _Optional[_Union[Explainer, str]] = ..., example_count: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, str]] = ..., window_length: _Optional[int] = ..., min_windows: _Optional[int] = ..., llm: _Optional[_Union[LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ..., prompt_version: _Optional[str] = ..., show_strengths: _Optional[bool] = ..., counter_count: _Optional[int] = ..., counter_source: _Optional[_Union[CounterSource, str]] = ..., effects_id: _Optional[str] = ..., output_evidence: _Optional[_Union[OutputEvidence, str]] = ..., kl_target: _Optional[float] = ..., explanations_id: _Optional[str] = ..., texts: _Optional[_Iterable[_Union[GivenText, _Mapping]]] = ..., nla: _Optional[_Union[NlaRef, _Mapping]] = ..., token_budget: _Optional[int] = ..., dry_run: _Optional[bool] = ..., price: _Optional[_Union[Price, _Mapping]] = ..., triage_id: _Optional[str] = ..., triage_classes: _Optional[_Iterable[_Union[TriageClass, str]]] = ..., triage_tiers: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SubmitExplanationsRequest(_message.Message):
     __slots__ = ("spec", "request_id")

@@ -147,3 +147,49 @@ class SubmitScorecardResponse(_message.Message):
     job: _job_pb2.Job
     created: bool
     def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
+
+class TriageSpec(_message.Message):
+    __slots__ = ("latents_id", "scores_ids", "effects_id", "control_scores_ids", "control_effects_id", "scrambled_latents_id", "explanations_id", "quantile", "kl_target", "positional_information", "unigram_share", "embedder", "seed")
+    LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
+    SCORES_IDS_FIELD_NUMBER: _ClassVar[int]
+    EFFECTS_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_SCORES_IDS_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_EFFECTS_ID_FIELD_NUMBER: _ClassVar[int]
+    SCRAMBLED_LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
+    EXPLANATIONS_ID_FIELD_NUMBER: _ClassVar[int]
+    QUANTILE_FIELD_NUMBER: _ClassVar[int]
+    KL_TARGET_FIELD_NUMBER: _ClassVar[int]
+    POSITIONAL_INFORMATION_FIELD_NUMBER: _ClassVar[int]
+    UNIGRAM_SHARE_FIELD_NUMBER: _ClassVar[int]
+    EMBEDDER_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    latents_id: str
+    scores_ids: _containers.RepeatedScalarFieldContainer[str]
+    effects_id: str
+    control_scores_ids: _containers.RepeatedScalarFieldContainer[str]
+    control_effects_id: str
+    scrambled_latents_id: str
+    explanations_id: str
+    quantile: float
+    kl_target: float
+    positional_information: float
+    unigram_share: float
+    embedder: EmbedderRef
+    seed: int
+    def __init__(self, latents_id: _Optional[str] = ..., scores_ids: _Optional[_Iterable[str]] = ..., effects_id: _Optional[str] = ..., control_scores_ids: _Optional[_Iterable[str]] = ..., control_effects_id: _Optional[str] = ..., scrambled_latents_id: _Optional[str] = ..., explanations_id: _Optional[str] = ..., quantile: _Optional[float] = ..., kl_target: _Optional[float] = ..., positional_information: _Optional[float] = ..., unigram_share: _Optional[float] = ..., embedder: _Optional[_Union[EmbedderRef, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class SubmitTriageRequest(_message.Message):
+    __slots__ = ("spec", "request_id")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    spec: TriageSpec
+    request_id: str
+    def __init__(self, spec: _Optional[_Union[TriageSpec, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class SubmitTriageResponse(_message.Message):
+    __slots__ = ("job", "created")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    job: _job_pb2.Job
+    created: bool
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...

@@ -45,6 +45,11 @@ class ScoringServiceStub:
                 request_serializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitScorecardRequest.SerializeToString,
                 response_deserializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitScorecardResponse.FromString,
                 _registered_method=True)
+        self.SubmitTriage = channel.unary_unary(
+                '/dragoman.scoring.v1.ScoringService/SubmitTriage',
+                request_serializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitTriageRequest.SerializeToString,
+                response_deserializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitTriageResponse.FromString,
+                _registered_method=True)
 
 
 class ScoringServiceServicer:
@@ -63,6 +68,12 @@ class ScoringServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitTriage(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ScoringServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -75,6 +86,11 @@ def add_ScoringServiceServicer_to_server(servicer, server):
                     servicer.SubmitScorecard,
                     request_deserializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitScorecardRequest.FromString,
                     response_serializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitScorecardResponse.SerializeToString,
+            ),
+            'SubmitTriage': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitTriage,
+                    request_deserializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitTriageRequest.FromString,
+                    response_serializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitTriageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -132,6 +148,33 @@ class ScoringService:
             '/dragoman.scoring.v1.ScoringService/SubmitScorecard',
             dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitScorecardRequest.SerializeToString,
             dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitScorecardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitTriage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dragoman.scoring.v1.ScoringService/SubmitTriage',
+            dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitTriageRequest.SerializeToString,
+            dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitTriageResponse.FromString,
             options,
             channel_credentials,
             insecure,
