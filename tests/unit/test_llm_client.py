@@ -1,5 +1,6 @@
 """The client's retries, failures, limits and cache, against a plain HTTP server that misbehaves as told."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -20,6 +21,9 @@ from dragoman.llm import (
     Sampling,
     StoreResponseCache,
 )
+from dragoman.llm.shelf import PAGE, Pages
+from dragoman.metrics import METRICS
+from prometheus_client import Counter
 
 from tests.support.scripted_http import Reply, ScriptedServer, chat_reply, error_reply, scripted
 
@@ -236,6 +240,74 @@ def test_a_damaged_entry_is_asked_again_and_mended() -> None:
         [(_, reply)] = llm.complete_many(prompts(1))
         assert (reply.text, reply.cached) == ("fresh", False)
         assert json.loads(store.objects[key])["choices"]
+
+
+def test_one_token_replies_are_kept_in_pages() -> None:
+    store, one = DictStore(), Sampling(max_tokens=1)
+    cache = StoreResponseCache(store)
+    with scripted(lambda n, path, body: chat_reply(f"reply {n}")) as server:
+        with client(server, cache=cache, max_concurrency=4) as llm:
+            first = dict(llm.complete_many(prompts(2 * PAGE + 3), one))
+            assert len(store.objects) == 3
+        with client(server, cache=cache) as llm:
+            again = dict(llm.complete_many(prompts(2 * PAGE + 3), one))
+            assert {i: reply.text for i, reply in again.items()} == {i: reply.text for i, reply in first.items()}
+            assert (llm.account.requests, llm.account.replayed) == (0, 2 * PAGE + 3)
+            list(llm.complete_many(prompts(PAGE + 1), one))
+            assert (llm.account.requests, llm.account.replayed) == (1, 3 * PAGE + 3), "a page of other requests"
+
+
+def test_a_call_that_is_broken_off_has_kept_what_it_paid_for() -> None:
+    store, one = DictStore(), Sampling(max_tokens=1)
+    cache = StoreResponseCache(store)
+    with scripted(lambda n, path, body: chat_reply(f"reply {n}")) as server:
+        with client(server, cache=cache) as llm:
+            for number, _ in enumerate(llm.complete_many(prompts(PAGE), one), start=1):
+                if number == 10:
+                    break
+        with client(server, cache=cache) as llm:
+            assert sum(reply.cached for _, reply in llm.complete_many(prompts(PAGE), one)) >= 10
+            assert len(store.objects) == 2, "what was missing is the page's second piece"
+        with client(server, cache=cache) as llm:
+            assert all(reply.cached for _, reply in llm.complete_many(prompts(PAGE), one))
+
+
+def test_a_page_that_two_processes_fill_loses_nothing_and_a_damaged_piece_is_asked_again() -> None:
+    store, keys = DictStore(), ["a", "b", "c"]
+    cache = StoreResponseCache(store)
+
+    async def fill() -> tuple[bytes | None, ...]:
+        mine, theirs = Pages(cache, keys), Pages(cache, keys)
+        for shelf, reply in ((mine, b"mine"), (theirs, b"theirs")):
+            assert await shelf.get(0) is None
+            await shelf.keep(0, reply)
+        await theirs.keep(1, b"b")
+        mine.close()
+        theirs.close()
+        later = Pages(cache, keys)
+        return tuple([await later.get(place) for place in range(3)])
+
+    assert asyncio.run(fill()) == (b"mine", b"b", None)
+    for key in list(store.objects):
+        store.objects[key] = b'{"a": '
+    assert asyncio.run(Pages(cache, keys).get(0)) is None
+
+
+def test_how_full_the_engine_is_kept_is_counted() -> None:
+    def seconds(metric: Counter) -> float:
+        return metric._value.get()  # pyright: ignore[reportPrivateUsage]
+
+    def slow(n: int, path: str, body: bytes) -> Reply:
+        time.sleep(0.05)
+        return chat_reply()
+
+    before = [seconds(METRICS.llm_allowed_seconds), seconds(METRICS.llm_queued_seconds)]
+    with scripted(slow) as server, client(server, max_concurrency=2) as llm:
+        list(llm.complete_many(prompts(6)))
+    allowed, queued = seconds(METRICS.llm_allowed_seconds) - before[0], seconds(METRICS.llm_queued_seconds) - before[1]
+    assert allowed >= 6 * 0.05, "two at once, for three rounds"
+    assert queued >= (4 + 2) * 0.05, "four wait for a round, then two"
+    assert queued < 6 * allowed
 
 
 def test_errors_of_the_cache_are_raised_as_they_are() -> None:

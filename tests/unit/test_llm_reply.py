@@ -8,7 +8,7 @@ from email.utils import format_datetime
 import httpx
 import pytest
 from dragoman.llm import ChatPrompt, Completion, RetryPolicy, Sampling, TokenLogprob, request_key
-from dragoman.llm.client import api_root, is_loopback
+from dragoman.llm.address import api_root, is_loopback
 from dragoman.llm.prompt import body_of, path_of
 from dragoman.llm.reply import ReplyError, parse_completion
 from dragoman.llm.retry import retry_after

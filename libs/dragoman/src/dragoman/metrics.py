@@ -72,6 +72,12 @@ class Metrics:
         self.llm_requests = self._counter("llm_requests", "Language model requests.", ["outcome"])
         self.llm_seconds = self._histogram("llm_request_seconds", "Time of a request.", ["outcome"], _SECONDS)
         self.llm_tokens = self._counter("llm_tokens", "Tokens by type: prompt, cached, completion.", ["type"])
+        self.llm_queued_seconds = self._counter(
+            "llm_queued_seconds", "Time that prompts waited for one of the requests allowed; its rate is the queue.", []
+        )
+        self.llm_allowed_seconds = self._counter(
+            "llm_allowed_seconds", "Requests allowed at once while there were prompts, times that time.", []
+        )
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
         return Counter(f"dragoman_{name}", text, labels, registry=self.registry)

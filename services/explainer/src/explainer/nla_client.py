@@ -11,7 +11,7 @@ from typing import Any, Self
 import httpx
 from dragoman.errors import FailedPrecondition, UserTaskError
 from dragoman.llm import Failure, FailureKind, LLMUnavailable, ResponseCache, RetryPolicy, request_key
-from dragoman.llm.client import is_loopback
+from dragoman.llm.address import is_loopback
 from dragoman.llm.retry import passes, retry_after, server_message
 from dragoman.telemetry import register_secret
 

@@ -15,7 +15,15 @@ _NOTHING_LOST = "interrupted; nothing is lost: the same command goes on from her
 def up_options(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `dragoman up`."""
     llm = parser.add_argument_group("language model")
-    llm.add_argument("--judge", default="", metavar="MODEL", help="a name of `dragoman models`, or a GGUF file")
+    llm.add_argument(
+        "--judge",
+        default="",
+        metavar="MODEL",
+        help="a name of `dragoman models` or a GGUF file; for vLLM a folder or hub id",
+    )
+    llm.add_argument(
+        "--llm", choices=["llama.cpp", "vllm"], default="llama.cpp", help="the engine that serves it (vLLM: on a GPU)"
+    )
     llm.add_argument(
         "--llm-url",
         default=os.environ.get("DRAGOMAN_LLM_URL", ""),
@@ -59,10 +67,15 @@ def up(options: argparse.Namespace, console: Console) -> int:
 
 
 def _llm(options: argparse.Namespace) -> "LlmChoice | None":
+    from dragoman.errors import InvalidSpec
     from dragoman.stack import JUDGE, LlmChoice
 
     if options.no_llm:
         return None
+    if options.llm == "vllm":
+        if not options.judge:
+            raise InvalidSpec("--llm vllm: say with --judge which model it serves, a folder or a hub id")
+        return LlmChoice.vllm(options.judge)
     if options.llm_url and not options.judge:
         return LlmChoice(options.llm_model, options.llm_url, os.environ.get("DRAGOMAN_LLM_API_KEY", ""))
     return LlmChoice(options.judge or JUDGE)

@@ -5,8 +5,8 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Self, TypeVar, cast
 
 import httpx
@@ -14,11 +14,15 @@ import httpx
 from dragoman import tracing
 from dragoman.errors import DragomanError
 from dragoman.llm.account import Account
+from dragoman.llm.address import api_root, auth_headers, is_loopback
 from dragoman.llm.cache import ResponseCache, request_key
 from dragoman.llm.echo import Echo, echo_body, parse_echo
-from dragoman.llm.prompt import Prompt, Sampling, body_of, path_of
-from dragoman.llm.reply import Answer, Completion, Failure, FailureKind, ReplyError, parse_completion, read_answer
+from dragoman.llm.flow import Flow
+from dragoman.llm.prompt import Prompt, Sampling
+from dragoman.llm.reply import Answer, Completion, Failure, FailureKind, ReplyError, read_answer
+from dragoman.llm.request import EngineReply, Request, completion
 from dragoman.llm.retry import LLMTimeout, LLMUnavailable, RetryPolicy, passes, rejection, retry_after, server_message
+from dragoman.llm.shelf import Pages, Shelf, Singles
 from dragoman.llm.stream import gather
 from dragoman.llm.vectors import Embedding, embedding_body, parse_embedding
 from dragoman.metrics import METRICS
@@ -29,16 +33,6 @@ _REFUSED = {"content_filter"}
 _STREAMED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 
 _T = TypeVar("_T")
-EngineReply = Completion | Embedding | Echo
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    path: str
-    body: dict[str, Any]
-    key: str | None
-    parse: Callable[[bytes], EngineReply]
-    streamed: bool
 
 
 class LLMClient:
@@ -79,9 +73,9 @@ class LLMClient:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm-client", daemon=True)
         self._thread.start()
-        self._http = httpx.AsyncClient(
-            headers=auth_headers(api_key), timeout=self._timeout, trust_env=not is_loopback(self.base_url)
-        )
+        self._certificates = httpx.create_ssl_context()
+        self._free: list[httpx.AsyncClient] = []
+        """Each has one connection: httpx looks through all connections of a client for each of its requests."""
 
     def __enter__(self) -> Self:
         return self
@@ -103,7 +97,7 @@ class LLMClient:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await self._http.aclose()
+        await asyncio.gather(*(http.aclose() for http in self._free))
 
     def complete_many(
         self, prompts: Sequence[Prompt], sampling: Sampling | None = None
@@ -116,7 +110,7 @@ class LLMClient:
             UserTaskError: a wrong key, address, model name or kind of request; in the server's words.
             TransientTaskError: no reply within the deadline (LLMTimeout), or no engine (LLMUnavailable).
         """
-        requests = [self._completion(prompt, sampling or Sampling()) for prompt in prompts]
+        requests = [completion(self.model, prompt, sampling or Sampling()) for prompt in prompts]
         return self._stream(requests, lambda reply: cast(Completion, reply))
 
     def answer_many(
@@ -127,12 +121,12 @@ class LLMClient:
         An answer must be one token of the model's; spaces and case do not matter. Raises as `complete_many`.
         """
         sampling = Sampling(max_tokens=1, temperature=0.0, seed=seed, top_logprobs=_ANSWER_CANDIDATES)
-        requests = [self._completion(prompt, sampling) for prompt in prompts]
+        requests = [completion(self.model, prompt, sampling) for prompt in prompts]
         return self._stream(requests, lambda reply: read_answer(cast(Completion, reply), answers))
 
     def embed_many(self, texts: Sequence[str]) -> Iterator[tuple[int, Embedding | Failure]]:
         """Yield (index of the text, its vector), in order of completion. Raises as `complete_many`."""
-        requests = [self._whole("embeddings", embedding_body(self.model, text), parse_embedding) for text in texts]
+        requests = [Request("embeddings", embedding_body(self.model, text), parse_embedding) for text in texts]
         return self._stream(requests, lambda reply: cast(Embedding, reply))
 
     def echo_many(self, prompts: Sequence[str], candidates: int = 1) -> Iterator[tuple[int, Echo | Failure]]:
@@ -141,11 +135,11 @@ class LLMClient:
         candidates: likeliest tokens to tell at each place, 1 to 20. An engine that cannot tell gives a Failure.
         """
         bodies = [echo_body(self.model, prompt, candidates) for prompt in prompts]
-        requests = [self._whole("completions", body, parse_echo) for body in bodies]
+        requests = [Request("completions", body, parse_echo) for body in bodies]
         return self._stream(requests, lambda reply: cast(Echo, reply))
 
     def _stream(
-        self, requests: Sequence[_Request], read: Callable[[EngineReply], _T | Failure]
+        self, requests: Sequence[Request], read: Callable[[EngineReply], _T | Failure]
     ) -> Iterator[tuple[int, _T | Failure]]:
         results: queue.SimpleQueue[tuple[int, _T | Failure] | None] = queue.SimpleQueue()
         running = asyncio.run_coroutine_threadsafe(self._run(requests, read, results.put), self._loop)
@@ -157,49 +151,52 @@ class LLMClient:
         finally:
             running.cancel()
 
-    def _completion(self, prompt: Prompt, sampling: Sampling) -> _Request:
-        path, body = path_of(prompt), body_of(self.model, prompt, sampling)
-        key = request_key(path, body) if self._cache is not None and sampling.deterministic else None
-        return _Request(path, body, key, parse_completion, streamed=True)
-
-    def _whole(self, path: str, body: Mapping[str, object], parse: Callable[[bytes], EngineReply]) -> _Request:
-        key = request_key(path, dict(body)) if self._cache is not None else None
-        return _Request(path, dict(body), key, parse, streamed=False)
-
     async def _run(
         self,
-        requests: Sequence[_Request],
+        requests: Sequence[Request],
         read: Callable[[EngineReply], _T | Failure],
         emit: Callable[[tuple[int, _T | Failure]], None],
     ) -> None:
         waiting = iter(enumerate(requests))
+        workers = min(self._concurrency, len(requests))
+        flow, shelf = Flow(workers, len(requests)), self._shelf(requests)
 
         async def work() -> None:
             for index, request in waiting:
-                reply = await self._reply(request)
+                flow.take()
+                reply = await self._reply(request, index, shelf)
                 result = reply if isinstance(reply, Failure) else read(reply)
                 self.account.failures += isinstance(result, Failure)
                 emit((index, result))
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._concurrency, len(requests))):
+                for _ in range(workers):
                     group.create_task(work())
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
+        finally:
+            flow.tell()
+            if shelf is not None:
+                shelf.close()
 
-    async def _reply(self, request: _Request) -> EngineReply | Failure:
-        replayed = await self._replayed(request)
+    def _shelf(self, requests: Sequence[Request]) -> Shelf | None:
+        """The requests of a call are of one sampling: all of them can be replayed, or none."""
+        if self._cache is None or not requests or not requests[0].deterministic:
+            return None
+        keys = [request_key(request.path, request.body) for request in requests]
+        return (Pages if requests[0].short else Singles)(self._cache, keys)
+
+    async def _reply(self, request: Request, place: int, shelf: Shelf | None) -> EngineReply | Failure:
+        replayed = await self._replayed(request, place, shelf)
         if replayed is not None:
             self.account.add(replayed)
             METRICS.llm_requests.labels("replayed").inc()
             return replayed
-        return await self._send_until_answered(request)
+        return await self._send_until_answered(request, place, shelf)
 
-    async def _replayed(self, request: _Request) -> EngineReply | None:
-        if request.key is None or self._cache is None:
-            return None
-        stored = await asyncio.to_thread(self._cache.get, request.key)
+    async def _replayed(self, request: Request, place: int, shelf: Shelf | None) -> EngineReply | None:
+        stored = await shelf.get(place) if shelf is not None else None
         if stored is None:
             return None
         try:
@@ -207,7 +204,7 @@ class LLMClient:
         except ReplyError:
             return None  # a damaged entry is a miss, and is written anew
 
-    async def _send_until_answered(self, request: _Request) -> EngineReply | Failure:
+    async def _send_until_answered(self, request: Request, place: int, shelf: Shelf | None) -> EngineReply | Failure:
         end = time.monotonic() + self._retry.deadline
         problem: DragomanError | None = None
         for retry in range(self._retry.attempts):
@@ -221,7 +218,10 @@ class LLMClient:
                 problem = self._transport_problem(error)
             else:
                 if not passes(response.status_code):
-                    return await self._read(request, response, time.monotonic() - started)
+                    found = self._read(request, response, time.monotonic() - started)
+                    if shelf is None or isinstance(found, Failure):
+                        return found
+                    return await self._kept(shelf, place, request, response.content, found)
                 problem = self._passing_problem(response)
                 asked_wait = retry_after(response)
             wait = self._retry.wait(retry, asked_wait, self._jitter)
@@ -232,23 +232,33 @@ class LLMClient:
             await asyncio.sleep(wait)
         raise AssertionError("a retry policy allows at least one attempt")
 
-    async def _post(self, request: _Request, seconds: float) -> httpx.Response:
+    def _http(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            headers=auth_headers(self._api_key),
+            timeout=self._timeout,
+            trust_env=not is_loopback(self.base_url),
+            verify=self._certificates,
+        )
+
+    async def _post(self, request: Request, seconds: float) -> httpx.Response:
         self.account.requests += 1
         started, outcome = time.monotonic(), "lost"
+        http = self._free.pop() if self._free else self._http()
         try:
             async with asyncio.timeout(max(0.0, seconds)):
                 url = f"{self.base_url}/{request.path}"
                 body = request.body | _STREAMED if request.streamed else request.body
                 with tracing.span(f"llm {request.path}", "CLIENT"):
-                    async with self._http.stream("POST", url, json=body, headers=tracing.headers()) as response:
+                    async with http.stream("POST", url, json=body, headers=tracing.headers()) as response:
                         gathered = await gather(response)
                         outcome = "answered" if gathered.is_success else "rejected"
                         return gathered
         finally:
+            self._free.append(http)
             METRICS.llm_requests.labels(outcome).inc()
             METRICS.llm_seconds.labels(outcome).observe(time.monotonic() - started)
 
-    async def _read(self, request: _Request, response: httpx.Response, latency: float) -> EngineReply | Failure:
+    def _read(self, request: Request, response: httpx.Response, latency: float) -> EngineReply | Failure:
         if not response.is_success:
             rejected = rejection(response, self.base_url, self.model)
             if isinstance(rejected, Failure):
@@ -262,20 +272,19 @@ class LLMClient:
         self.account.add(parsed)
         if isinstance(parsed, Completion) and parsed.finish_reason in _REFUSED:
             return Failure(FailureKind.REFUSED, f"the engine stopped this reply: {parsed.finish_reason}")
-        if request.key is not None and self._cache is not None:
-            return await self._kept(self._cache, request, response.content, parsed)
         return parsed
 
-    async def _kept(self, cache: ResponseCache, request: _Request, content: bytes, parsed: EngineReply) -> EngineReply:
+    async def _kept(
+        self, shelf: Shelf, place: int, request: Request, content: bytes, parsed: EngineReply
+    ) -> EngineReply:
         """Returns the reply that counts for a request: an earlier one's, if it was asked before."""
-        assert request.key is not None
-        counts = await asyncio.to_thread(cache.keep, request.key, content)
+        counts = await shelf.keep(place, content)
         if counts == content:
             return parsed
         try:
             return replace(request.parse(counts), latency=parsed.latency)
         except ReplyError:
-            await asyncio.to_thread(cache.put, request.key, content)
+            await shelf.mend(place, content)
             return parsed
 
     def _transport_problem(self, error: Exception) -> DragomanError:
@@ -293,19 +302,3 @@ class LLMClient:
 
     def _redacted(self, text: str) -> str:
         return text.replace(self._api_key, "[key]") if self._api_key else text
-
-
-def api_root(base_url: str) -> str:
-    """The address with exactly one `/v1` at its end."""
-    return base_url.rstrip("/").removesuffix("/v1") + "/v1"
-
-
-def auth_headers(api_key: str | None) -> dict[str, str]:
-    """The header that carries the key, if there is one."""
-    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
-
-
-def is_loopback(url: str) -> bool:
-    """Whether the address is this machine's own, which no proxy of the environment can reach."""
-    host = httpx.URL(url).host
-    return host in ("localhost", "::1") or host.startswith("127.")

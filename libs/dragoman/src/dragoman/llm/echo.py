@@ -33,7 +33,7 @@ class Echo:
     cached: bool = False
 
 
-def echo_body(model: str, prompt: str, candidates: int) -> dict[str, object]:
+def echo_body(model: str, prompt: str, candidates: int) -> dict[str, Any]:
     """The request's JSON body; one token is generated, since not every engine may generate none."""
     return {"model": model, "prompt": prompt, "max_tokens": 1, "temperature": 0.0, "echo": True, "logprobs": candidates}
 

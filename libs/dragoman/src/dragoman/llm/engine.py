@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import httpx
 
 from dragoman.errors import FailedPrecondition, Unavailable, UserTaskError
-from dragoman.llm.client import LLMClient, api_root, auth_headers, is_loopback
+from dragoman.llm.address import api_root, auth_headers, is_loopback
+from dragoman.llm.client import LLMClient
 from dragoman.llm.echo import Echo
 from dragoman.llm.prompt import ChatPrompt, Sampling
 from dragoman.llm.reply import Completion

@@ -5,7 +5,7 @@ within one token, while llama.cpp's server finishes a plain request for minutes 
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import Any, cast
 
 import httpx
@@ -15,17 +15,18 @@ _END = "[DONE]"
 
 
 async def gather(response: httpx.Response) -> httpx.Response:
-    """Read the whole reply; a stream of events becomes the plain reply that it spells.
+    """Read the whole reply, so that its connection can be used again; a stream of events becomes the plain reply that
+    it spells.
 
     Raises:
         httpx.TransportError: the connection broke, or the stream ended before the reply did.
     """
+    content = await response.aread()
     if not response.headers.get("content-type", "").startswith("text/event-stream"):
-        await response.aread()
         return response
     choice: dict[str, Any] = {"finish_reason": None}
     usage: Any = None
-    async for event in _events(response.aiter_lines()):
+    for event in _events(content.decode("utf-8", "replace")):
         if "error" in event:
             return httpx.Response(_status(event["error"]), json=event)
         usage = event.get("usage") or usage
@@ -36,8 +37,8 @@ async def gather(response: httpx.Response) -> httpx.Response:
     return httpx.Response(200, json={"choices": [choice], "usage": usage})
 
 
-async def _events(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:
-    async for line in lines:
+def _events(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.split("\n"):
         if not line.startswith(_DATA):
             continue
         data = line.removeprefix(_DATA).strip()

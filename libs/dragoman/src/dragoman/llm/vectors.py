@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from dragoman.llm.reply import ReplyError, Usage, parse_usage
 
@@ -16,7 +17,7 @@ class Embedding:
     cached: bool = False
 
 
-def embedding_body(model: str, text: str) -> dict[str, object]:
+def embedding_body(model: str, text: str) -> dict[str, Any]:
     """The request's JSON body in OpenAI's form."""
     return {"model": model, "input": text, "encoding_format": "float"}
 

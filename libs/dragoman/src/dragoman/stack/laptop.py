@@ -16,7 +16,7 @@ from dragoman.stack.credentials import Credentials, credentials_of
 from dragoman.stack.home import STACK_FILE, lock_home, write_stack_file
 from dragoman.stack.ports import Ports, require_free
 from dragoman.stack.process import Guard, Program
-from dragoman.stack.servers import LlmChoice, embedder, language_model, nats, object_store
+from dragoman.stack.servers import VLLM, LlmChoice, embedder, language_model, nats, object_store, vllm
 from dragoman.stack.services import PACKAGES, environment, service, worker
 from dragoman.stack.supervisor import ProcessState, Supervisor
 
@@ -98,7 +98,9 @@ class Stack:
 
     def _servers(self, credentials: Credentials) -> list[Program]:
         servers = [nats(self.home, self.ports, credentials), object_store(self.home, self.ports, credentials)]
-        if self.llm is not None and not self.llm.url:
+        if self.llm is not None and self.llm.engine == VLLM:
+            servers.append(vllm(self.llm, self.ports, credentials))
+        elif self.llm is not None and not self.llm.url:
             servers.append(language_model(self._model_path(self.llm), self.llm, self.ports, credentials))
         if self.embedder:
             path = self._embedder_path()

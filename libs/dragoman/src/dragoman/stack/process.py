@@ -124,15 +124,18 @@ class Process:
         return "\n".join(f"    {line}" for line in lines)
 
 
-def find_binary(name: str, package: str) -> str:
-    """Returns the path of a server's binary, from this environment or the PATH. Raises FailedPrecondition."""
+def find_binary(name: str, package: str, extra: str = "stack") -> str:
+    """Returns the path of a server's binary, from this environment or the PATH.
+
+    Raises FailedPrecondition, with the package and the extra of ours that bring it.
+    """
     folders = [str(Path(sys.executable).parent), *os.environ.get("PATH", "").split(os.pathsep)]
     for folder in folders:
         path = Path(folder) / name
         if folder and path.is_file() and os.access(path, os.X_OK):
             return str(path)
     raise FailedPrecondition(
-        f"{name} is not installed; `pip install 'dragoman[stack]'` brings it, or `pip install {package}`",
+        f"{name} is not installed; `pip install 'dragoman[{extra}]'` brings it, or `pip install {package}`",
         reason="NOT_INSTALLED",
     )
 

@@ -1,4 +1,4 @@
-"""The servers of the stack that are not ours: NATS, the object store, the language model."""
+"""The servers of the stack that are not ours: NATS, the object store, the language model's engines."""
 
 import json
 import sys
@@ -14,6 +14,9 @@ from dragoman.stack.process import Program, find_binary
 BUCKET = "dragoman"
 JUDGE = "qwen2.5-coder-1.5b-instruct-q4_k_m"
 EMBEDDER = "all-minilm-l6-v2"
+LLAMA_CPP, VLLM = "llama.cpp", "vllm"
+"""Engines that the stack can start."""
+_VLLM_SLOTS = 64
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Everything here is on loopback: no proxy."""
@@ -39,7 +42,8 @@ class LlmChoice:
     """Which language model judges: one that the stack serves itself, or one that is served elsewhere."""
 
     model: str = JUDGE
-    """A name of `dragoman.models`, or the path of a GGUF file; with `url`, the model's name there."""
+    """A name of `dragoman.models`, or the path of a GGUF file; for vLLM a folder or a hub id; with `url`, the model's
+    name there."""
     url: str = ""
     """Address of a server that runs already; the stack then starts none."""
     api_key: str = ""
@@ -50,6 +54,13 @@ class LlmChoice:
     """0: every core."""
     context: int = 4096
     """Tokens of each slot."""
+    engine: str = LLAMA_CPP
+    """LLAMA_CPP or VLLM."""
+
+    @classmethod
+    def vllm(cls, model: str) -> "LlmChoice":
+        """Returns the choice of a model, a folder or a hub id, that vLLM serves to many requests at a time."""
+        return cls(model, slots=_VLLM_SLOTS, engine=VLLM)
 
     @property
     def alias(self) -> str:
@@ -118,6 +129,28 @@ def language_model(path: Path, choice: LlmChoice, ports: Ports, credentials: Cre
         check=lambda: http_health(f"{url}/health"),
         patience=180,
         grace=3,
+        address=url,
+    )
+
+
+def vllm(choice: LlmChoice, ports: Ports, credentials: Credentials) -> Program:
+    """vLLM behind OpenAI's API; it keeps prefixes, and tells how many tokens of a prompt it had.
+
+    Raises FailedPrecondition where it is not installed.
+    """
+    command = [
+        find_binary("vllm", "vllm", "vllm"), "serve", choice.model, "--served-model-name", choice.alias,
+        "--host", HOST, "--port", str(ports.of("llm")), "--max-model-len", str(choice.context),
+        "--max-num-seqs", str(choice.slots), "--enable-prefix-caching", "--enable-prompt-tokens-details",
+    ]  # fmt: skip
+    url = f"http://{ports.address('llm')}"
+    return Program(
+        "llm",
+        command,
+        environ={"VLLM_API_KEY": credentials.llm_api_key, "VLLM_NO_USAGE_STATS": "1"},
+        check=lambda: http_health(f"{url}/health"),
+        patience=1800,  # it may fetch the model, and compiles it
+        grace=10,
         address=url,
     )
 

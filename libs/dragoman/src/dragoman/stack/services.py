@@ -7,7 +7,7 @@ from pathlib import Path
 from dragoman.stack.credentials import Credentials
 from dragoman.stack.ports import Ports
 from dragoman.stack.process import Program
-from dragoman.stack.servers import BUCKET, LlmChoice
+from dragoman.stack.servers import BUCKET, VLLM, LlmChoice
 
 PACKAGES: Mapping[str, str] = {
     "activation": "activation",
@@ -44,6 +44,8 @@ def environment(
         told["DRAGOMAN_LLM_URL"] = llm.url or f"http://{ports.address('llm')}"
         told["DRAGOMAN_LLM_MODEL"] = llm.alias
         told["DRAGOMAN_LLM_API_KEY"] = llm.api_key if llm.url else credentials.llm_api_key
+        if llm.engine == VLLM:  # many requests at a time are what it is for
+            told |= {f"{name}_LLM_CONCURRENCY": str(llm.slots) for name in ("EXPLAINER", "SCORER")}
     if embedder:
         told["DRAGOMAN_EMBED_URL"] = f"http://{ports.address('embedder')}"
         told["DRAGOMAN_EMBED_MODEL"] = embedder
