@@ -20,6 +20,7 @@ from dragoman.ids import derived_seed
 from dragoman.manifests import MANIFEST_NAME, manifest_to_json
 from scorer.core.judgement import Verdict
 from scorer.core.nearness import nearness
+from scorer.core.planned import prompts_of
 from scorer.core.requests import Contrast, Nearness, Request, Simulation
 from scorer.llm_judge import likeliest
 from scorer.spec import EmbedderRef, LlmRef
@@ -215,6 +216,8 @@ class RuleJudge:
     """What is simulated, of a description and tokens."""
     gain: Callable[[str, str], float] = lambda description, text: 0.0
     """How much likelier a text is, of a description and a text."""
+    counts: bool = True
+    """Whether it can tell how many tokens it would read: words, here."""
 
     def resolve(self, llm: LlmRef, needs: frozenset[str]) -> LlmRef:
         return llm.model_copy(update={"model": llm.model or "rule", "max_tokens": 1})
@@ -223,6 +226,12 @@ class RuleJudge:
         self.prompts += [request.prompt for request in requests]
         for index in reversed(range(len(requests))):  # answers come in any order
             yield index, self._answer(requests[index])
+
+    def planned(self, requests: Sequence[Request], llm: LlmRef) -> Sequence[str]:
+        return [prompt for request in requests for prompt in prompts_of(request, echoes=True)]
+
+    def count(self, prompts: Sequence[str], llm: LlmRef) -> Sequence[int] | None:
+        return [len(prompt.split()) for prompt in prompts] if self.counts else None
 
     def _answer(self, request: Request) -> Verdict:
         if isinstance(request, Simulation):

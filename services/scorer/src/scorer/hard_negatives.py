@@ -12,7 +12,7 @@ from latent_cache.source import strongest_of
 from scorer.core.prompts import plain_text
 
 NEIGHBOURS = 10
-"""Latents whose windows are taken, those first that fire most often together with this one."""
+"""Latents whose windows are taken."""
 _CANDIDATES = 512
 """Windows of the silent pool that are embedded; the same for all latents, so that each is embedded once."""
 
@@ -20,13 +20,21 @@ Vectors = Callable[[Sequence[str]], Mapping[str, Float[np.ndarray, " d"]]]
 """Returns the vector of length 1 of each text that could be embedded."""
 
 
-def neighbour_windows(cache: LatentCache, latent: int, count: int) -> list[Window]:
-    """Returns strong test windows of the latent's neighbours: the strongest of each in turn, then the second.
+def co_firing(cache: LatentCache, latent: int) -> list[int]:
+    """Returns the latents that fire most often together with this one.
 
-    Fewer where there are fewer. Raises NotFound when the artifact has no neighbours.
+    Raises NotFound when the artifact has no neighbours.
     """
     rows = sorted(cache.neighbours([latent]), key=lambda row: row["rank"])[:NEIGHBOURS]
-    records = [cache.examples_of([int(row["neighbour"])])[int(row["neighbour"])] for row in rows]
+    return [int(row["neighbour"]) for row in rows]
+
+
+def neighbour_windows(cache: LatentCache, latent: int, neighbours: Sequence[int], count: int) -> list[Window]:
+    """Returns strong test windows of a latent's neighbours: the strongest of each in turn, then the second.
+
+    Fewer where there are fewer.
+    """
+    records = [cache.examples_of([neighbour])[neighbour] for neighbour in neighbours]
     windows = [[record.window(int(i)) for i in strongest_of(record, "test")] for record in records]
     turns = range(max(map(len, windows), default=0))
     ordered = [own[place] for place in turns for own in windows if place < len(own)]

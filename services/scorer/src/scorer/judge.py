@@ -22,3 +22,11 @@ class Judge(Protocol):
     def verdicts(self, requests: Sequence[Request], llm: LlmRef) -> Iterator[tuple[int, Verdict]]:
         """Puts the requests, several at a time and in this order; yields index and verdict as answers come."""
         ...
+
+    def planned(self, requests: Sequence[Request], llm: LlmRef) -> Sequence[str]:
+        """Returns what the engine would read for the requests; each prompt is answered with one token."""
+        ...
+
+    def count(self, prompts: Sequence[str], llm: LlmRef) -> Sequence[int] | None:
+        """Returns the tokens of each prompt as the engine would read it, None where it cannot tell."""
+        ...

@@ -22,8 +22,10 @@ from dragoman.llm import (
     settled,
 )
 from dragoman.llm.reply import read_answer
+from dragoman.llm.token_count import count_tokens
 
 from scorer.core.judgement import ANSWERED, Verdict
+from scorer.core.planned import prompts_of
 from scorer.core.requests import Choice, Contrast, Request, Simulation
 from scorer.core.scorers.method import LOGPROBS, PROMPT_LOGPROBS
 from scorer.echoing import contrasts, simulations
@@ -67,6 +69,16 @@ class LlmJudge:
                 yield from self._simulated(client, cast("Sequence[Simulation]", requests), llm)
             else:
                 yield from self._chosen(client, cast("Sequence[Choice]", requests), llm)
+
+    def planned(self, requests: Sequence[Request], llm: LlmRef) -> Sequence[str]:
+        """See Judge.planned."""
+        at_once = any(isinstance(request, Simulation) and not request.fed_back for request in requests)
+        echoes = at_once and self._can(llm.model, PROMPT_LOGPROBS)
+        return [prompt for request in requests for prompt in prompts_of(request, echoes)]
+
+    def count(self, prompts: Sequence[str], llm: LlmRef) -> Sequence[int] | None:
+        """See Judge.count."""
+        return count_tokens(self._endpoint, llm.model, prompts)
 
     def _simulated(
         self, client: LLMClient, requests: Sequence[Simulation], llm: LlmRef

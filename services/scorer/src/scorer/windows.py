@@ -10,21 +10,40 @@ from latent_cache import Window, WindowSource
 from latent_cache.quantiles import balanced_order
 from latent_cache.source import sampled_of
 
-from scorer.core.examples import NEAR, NEIGHBOUR, RANDOM
+from scorer.core.examples import DECODER, NEAR, NEIGHBOUR, RANDOM
 from scorer.core.scorers import Counts, Drawn, Method
-from scorer.hard_negatives import Vectors, near_windows, neighbour_windows, silent_of, without
+from scorer.decoder_neighbours import decoder_neighbours
+from scorer.hard_negatives import (
+    NEIGHBOURS,
+    Vectors,
+    co_firing,
+    near_windows,
+    neighbour_windows,
+    silent_of,
+    without,
+)
 
 
 class HeldOutWindows:
     """The windows of the test split, of some latents that are read together."""
 
-    def __init__(self, latents: Artifact, tokens: Artifact, seed: int, wanted: Sequence[int], vectors: Vectors) -> None:
+    def __init__(
+        self,
+        latents: Artifact,
+        tokens: Artifact,
+        seed: int,
+        wanted: Sequence[int],
+        vectors: Vectors,
+        coder: Artifact | None = None,
+    ) -> None:
+        """`coder`: where negatives of decoder neighbours are asked for."""
         self._source = WindowSource(latents, tokens)
         self._vectors = vectors
         self._seed = seed
         self._records = self._source.cache.examples_of(wanted)
         self._pieces: dict[tuple[int, int], Sequence[str]] = {}
         self._known: dict[str, Float[np.ndarray, " d"]] = {}
+        self._alike = decoder_neighbours(coder, wanted, NEIGHBOURS) if coder is not None and wanted else {}
 
     def draw(
         self, latent: int, method: Method, asked: Counts, null_count: int, rivals: Sequence[int] = ()
@@ -64,17 +83,18 @@ class HeldOutWindows:
     def _hard(
         self, latent: int, active: Sequence[Window], silent: Sequence[Window], counts: Counts
     ) -> dict[str, list[Window]]:
-        """A window is a negative of one type only, and of the first in this order: random, neighbour, near."""
-        found: dict[str, list[Window]] = {}
-        count = counts.negatives.get(NEIGHBOUR, 0)
-        if count:
-            beside = neighbour_windows(self._source.cache, latent, count + len(silent))
-            found[NEIGHBOUR] = list(without(beside, silent))[:count]
-        count = counts.negatives.get(NEAR, 0)
-        if count:
-            taken = [*silent, *found.get(NEIGHBOUR, ())]
-            near = near_windows(self._source, latent, active, count + len(taken), self._embedded)
-            found[NEAR] = list(without(near, taken))[:count]
+        """A window is a negative of one type only, and of the first in this order: random, neighbour, decoder, near."""
+        cache, taken, found = self._source.cache, list(silent), dict[str, list[Window]]()
+        draws = {
+            NEIGHBOUR: lambda most: neighbour_windows(cache, latent, co_firing(cache, latent), most),
+            DECODER: lambda most: neighbour_windows(cache, latent, self._alike[latent], most),
+            NEAR: lambda most: near_windows(self._source, latent, active, most, self._embedded),
+        }
+        for type_, draw in draws.items():
+            count = counts.negatives.get(type_, 0)
+            if count:
+                found[type_] = list(without(draw(count + len(taken)), taken))[:count]
+                taken += found[type_]
         return found
 
     def pieces(self, window: Window) -> Sequence[str]:

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool
 from latent_cache import Window
 
-from scorer.core.examples import ACTIVE, NEAR, NEIGHBOUR, RANDOM, Example
+from scorer.core.examples import ACTIVE, DECODER, NEAR, NEIGHBOUR, RANDOM, Example
 from scorer.core.measures import LABELLED
 from scorer.core.scorers.method import Counts, Drawn
 
@@ -13,14 +13,14 @@ class PlainWindows:
     """Activating windows against windows of the same documents' split in which the latent is exactly silent, unmarked.
 
     Negatives are typed: drawn at random without replacement, by a seed of the latent's own; strong windows of latents
-    that fire together with it; those nearest to the activating ones in an embedding.
+    that fire together with it, or whose decoder directions are like its own; those nearest to the activating ones in an embedding.
     """
 
     form = LABELLED
     choices = 2
     needs = frozenset[str]()
     label_free = False
-    negative_types = frozenset({NEIGHBOUR, NEAR})
+    negative_types = frozenset({NEIGHBOUR, DECODER, NEAR})
     rivals = 0
 
     def active_needed(self, counts: Counts) -> int:
