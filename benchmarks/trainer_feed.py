@@ -27,6 +27,7 @@ from dragoman.stack import Ports, Stack
 from dragoman.store import Store, StoreConfig
 from sae_trainer.activation_stream import ActivationStream, Loading
 from sae_trainer.core.token_order import TokenOrder
+from sae_trainer.shards import ShardReader
 from sae_trainer.source import source_pair
 from sparse_coders import TrainerOptions, initial_coder, trainer_of
 from torch import Tensor
@@ -81,9 +82,9 @@ def from_store(artifact: Artifact, seed: int) -> Iterator[Tensor | None]:
     """Yields the batches of one epoch, None while the first one is waited for."""
     reads, gives = source_pair(artifact.manifest, HOOKPOINT, "")
     order = TokenOrder(reads.shard_sizes, int(reads.token_count * BUFFER_SHARE), seed)
-    with ActivationStream(artifact, reads, gives, order) as stream:
+    with ActivationStream(ShardReader(artifact, reads, gives), order) as stream:
         for item in stream.batches(0, BATCH):
-            yield None if isinstance(item, Loading) else item.x
+            yield None if isinstance(item, Loading) else item[reads.hookpoint]
 
 
 def from_memory(x: Tensor, seed: int) -> Iterator[Tensor]:

@@ -141,13 +141,13 @@ def _share(part: str, whole: str) -> str:
 SCIENCE = (
     Panel(
         "FVU while training",
-        [('max by (pod) (dragoman_work_value{kind="coder", name="fvu"})', "{{pod}}")],
+        [('max by (pod) (dragoman_work_value{kind=~"coders?", name="fvu"})', "{{pod}}")],
         "percentunit",
     ),
-    Panel("L0 while training", [('max by (pod) (dragoman_work_value{kind="coder", name="l0"})', "{{pod}}")]),
+    Panel("L0 while training", [('max by (pod) (dragoman_work_value{kind=~"coders?", name="l0"})', "{{pod}}")]),
     Panel(
         "Dead latents while training",
-        [('max by (pod) (dragoman_work_value{kind="coder", name="dead_fraction"})', "{{pod}}")],
+        [('max by (pod) (dragoman_work_value{kind=~"coders?", name="dead_fraction"})', "{{pod}}")],
         "percentunit",
     ),
     Panel(

@@ -54,6 +54,9 @@ SWEPT: Mapping[str, Any] = {
 }
 
 
+STREAMED = pb.StreamedActivations(tokens_id="tokens-" + "0" * 32, model=ModelRef(source="/nowhere"))
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """NATS, store, one server and one worker of the trainer."""
@@ -223,9 +226,15 @@ def test_a_wrong_spec_is_refused_at_submit(cluster: Cluster, tmp_path: Path) -> 
         "activations_id is empty": pb.CoderSpec(),
         "not for a coder that is imported": pb.CoderSpec(d_sae=4, imported=imported),
         "expected cfg.json and sae.safetensors": pb.CoderSpec(imported=imported),
+        "streamed.model.source: there is no model": pb.CoderSpec(streamed=STREAMED, hookpoint="layers.9"),
+        "hookpoint is empty": pb.CoderSpec(streamed=STREAMED),
+        "not for a coder that is taken": pb.CoderSpec(d_sae=4, taken=pb.TakenCoder(coders_id="coders-0")),
     }
     for message, spec in cases.items():
         with pytest.raises(grpc.RpcError, match=message) as caught:
             stub(cluster).SubmitCoder(pb.SubmitCoderRequest(spec=spec), timeout=60)
         error: Any = caught.value
         assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    together = pb.CodersSpec(coders=[pb.CoderSpec(streamed=STREAMED, hookpoint="layers.9"), pb.CoderSpec()])
+    with pytest.raises(grpc.RpcError, match="activations_id is empty"):
+        stub(cluster).SubmitCoders(pb.SubmitCodersRequest(spec=together), timeout=60)

@@ -10,8 +10,9 @@ from dragoman.errors import UserTaskError
 from dragoman.folder import FolderArtifact
 from sae_trainer.activation_stream import ActivationStream, Loading
 from sae_trainer.core.token_order import TokenOrder
+from sae_trainer.shards import ShardReader
 from sae_trainer.source import source_pair
-from sae_trainer.window_filler import Batch
+from sae_trainer.window_filler import Rows
 from torch import Tensor
 
 from tests.unit.sae_trainer.activations_folder import HOOKPOINT, OUTPUT, write_activations
@@ -28,17 +29,18 @@ def numbered(tmp_path: Path) -> FolderArtifact:
 
 def stream_of(artifact: FolderArtifact, capacity: int, output: str = "") -> ActivationStream:
     reads, gives = source_pair(artifact.manifest, HOOKPOINT, output)
-    return ActivationStream(artifact, reads, gives, TokenOrder(SIZES, capacity, seed=5))
+    return ActivationStream(ShardReader(artifact, reads, gives), TokenOrder(SIZES, capacity, seed=5))
 
 
-def taken(items: Iterator[Loading | Batch], count: int) -> Tensor:
+def taken(items: Iterator[Loading | Rows], count: int) -> Tensor:
     """The numbers of the next so many batches' tokens."""
     found: list[Tensor] = []
     while len(found) < count:
         item = next(items)
-        if isinstance(item, Batch):
-            assert bool((item.x == item.x[:, :1]).all())
-            found.append(item.x[:, 0])
+        if not isinstance(item, Loading):
+            x = item[HOOKPOINT]
+            assert bool((x == x[:, :1]).all())
+            found.append(x[:, 0])
     return torch.cat(found)
 
 
@@ -57,11 +59,13 @@ def test_each_epoch_has_each_token_once_and_resumes_anywhere(tmp_path: Path, cap
 @pytest.mark.parametrize("capacity", [300, 5000])
 def test_a_transcoder_reads_both_hookpoints_of_the_same_tokens(tmp_path: Path, capacity: int) -> None:
     with stream_of(numbered(tmp_path), capacity, OUTPUT) as stream:
-        batches = [item for item, _ in zip(stream.batches(0, 100), range(40), strict=False) if isinstance(item, Batch)]
+        said = zip(stream.batches(0, 100), range(40), strict=False)
+        batches = [item for item, _ in said if not isinstance(item, Loading)]
     assert len(batches) > 15
     for batch in batches:
-        assert (batch.x.shape, batch.y.shape) == ((100, 3), (100, 2))
-        assert torch.equal(batch.y[:, 1], -2 * batch.x[:, 2])
+        x, y = batch[HOOKPOINT], batch[OUTPUT]
+        assert (x.shape, y.shape) == ((100, 3), (100, 2))
+        assert torch.equal(y[:, 1], -2 * x[:, 2])
 
 
 def test_what_cannot_be_read_is_told_where_it_is_waited_for_and_the_thread_ends(tmp_path: Path) -> None:

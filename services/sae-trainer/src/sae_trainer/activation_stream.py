@@ -5,12 +5,9 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 import torch
-from dragoman.artifacts import Artifact
 
 from sae_trainer.core.token_order import TokenOrder, Window
-from sae_trainer.shards import PairReader
-from sae_trainer.source import Source
-from sae_trainer.window_filler import Batch, Filling, WindowFiller
+from sae_trainer.window_filler import Filling, Reader, Rows, WindowFiller
 
 _WAIT_SECONDS = 0.5
 
@@ -23,17 +20,16 @@ class Loading(NamedTuple):
 
 
 class ActivationStream:
-    """Reads the tokens of a source, or of a transcoder's two, in the order of a `TokenOrder`. Use it as `with`.
+    """Gives the tokens of a reader in the order of a `TokenOrder`. Use it as `with`.
 
     What fits into the buffer is read once, and training begins with the first window of it. Otherwise one half of the
     buffer is read while the other is trained on.
     """
 
-    def __init__(self, artifact: Artifact, reads: Source, gives: Source, order: TokenOrder) -> None:
-        """`gives` is `reads` for an autoencoder."""
+    def __init__(self, reader: Reader, order: TokenOrder) -> None:
         self._order = order
         capacity = order.epoch_tokens if order.fits else 2 * order.window_tokens
-        self._filler = WindowFiller(PairReader(artifact, reads, gives), capacity)
+        self._filler = WindowFiller(reader, capacity)
         self._asked: list[Filling] = []
         """What fits: all windows of the first epoch. Otherwise: the one in use, and the next."""
 
@@ -43,13 +39,15 @@ class ActivationStream:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._filler.close()
 
-    def batches(self, position: int, size: int) -> Iterator[Loading | Batch]:
+    def batches(self, position: int, size: int) -> Iterator[Loading | Rows]:
         """Yields batches of exactly `size` tokens from a position of the run on, without end."""
+        window = self._order.window_at(position)
         while True:
-            pieces: list[Batch] = []
+            pieces: list[Rows] = []
             missing = size
             while missing:
-                window = self._order.window_at(position)
+                if position >= window.first + window.token_count:
+                    window = self._order.window_at(position)
                 filling = self._in_whole(window) if self._order.fits else self._in_halves(window)
                 while not filling.wait(_WAIT_SECONDS):
                     yield Loading(filling.filled, filling.token_count)
@@ -84,7 +82,5 @@ class ActivationStream:
         return current
 
 
-def _joined(pieces: list[Batch]) -> Batch:
-    x = torch.cat([piece.x for piece in pieces])
-    same = pieces[0].y is pieces[0].x
-    return Batch(x, x if same else torch.cat([piece.y for piece in pieces]))
+def _joined(pieces: list[Rows]) -> Rows:
+    return {hookpoint: torch.cat([piece[hookpoint] for piece in pieces]) for hookpoint in pieces[0]}

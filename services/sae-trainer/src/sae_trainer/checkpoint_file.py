@@ -12,40 +12,49 @@ from torch import Tensor
 from sae_trainer.core.curve import Point
 from sae_trainer.scaling import Scaling
 
-_CURVE = "run.curve"
-_SEED = "run.permutation_seed"
-_SCALING = "run.scaling"
+_CURVE = "curve"
+_SCALING = "scaling"
+_TRAINER = "trainer."
+_SEED = "permutation_seed"
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """Everything that the rest of a run depends on. The data cursor is the last point's token_count."""
+    """Everything that the rest of a coder's run depends on. The data cursor is the last point's token_count."""
 
     trainer: Mapping[str, Tensor]
     """Weights, the optimiser's tensors, counters; see `CoderTrainer.state`."""
     curve: Sequence[Point]
-    permutation_seed: int
     scaling: Scaling
 
 
-def write_checkpoint(path: Path, saved: Saved) -> None:
-    """Writes a run's state."""
-    run = {
-        _CURVE: torch.tensor([list(point) for point in saved.curve], dtype=torch.float64),
-        _SEED: torch.tensor(saved.permutation_seed, dtype=torch.int64),
-        _SCALING: torch.tensor([saved.scaling.reads, saved.scaling.gives], dtype=torch.float64),
-    }
-    save_file({name: tensor.cpu().contiguous() for name, tensor in saved.trainer.items()} | run, path)
+def write_checkpoint(path: Path, saved: Sequence[Saved], permutation_seed: int) -> None:
+    """Writes the state of coders that are trained together on tokens in one order."""
+    tensors = {_SEED: torch.tensor(permutation_seed, dtype=torch.int64)}
+    for number, one in enumerate(saved):
+        own = {_TRAINER + name: tensor.cpu().contiguous() for name, tensor in one.trainer.items()}
+        own[_CURVE] = torch.tensor([list(point) for point in one.curve], dtype=torch.float64)
+        own[_SCALING] = torch.tensor([one.scaling.reads, one.scaling.gives], dtype=torch.float64)
+        tensors |= {f"{number}.{name}": tensor for name, tensor in own.items()}
+    save_file(tensors, path)
 
 
-def read_checkpoint(path: Path) -> Saved | None:
-    """Reads a run's state; None when the file is damaged, so that the run starts again rather than fails."""
+def read_checkpoint(path: Path, coder_count: int, permutation_seed: int) -> Sequence[Saved] | None:
+    """Reads the state of so many coders.
+
+    None when the file is damaged or of another order, so that the run starts again rather than fails.
+    """
     try:
         tensors = load_file(path)
-    except (SafetensorError, OSError):
+        if int(tensors[_SEED]) != permutation_seed:
+            return None
+        return [_one(tensors, f"{number}.") for number in range(coder_count)]
+    except (SafetensorError, OSError, KeyError):
         return None
-    if not {_CURVE, _SEED, _SCALING} <= tensors.keys():
-        return None
-    curve = [Point(int(row[0]), int(row[1]), *row[2:]) for row in tensors.pop(_CURVE).tolist()]
-    seed = int(tensors.pop(_SEED))
-    return Saved(tensors, curve, seed, Scaling(*tensors.pop(_SCALING).tolist()))
+
+
+def _one(tensors: Mapping[str, Tensor], prefix: str) -> Saved:
+    curve = [Point(int(row[0]), int(row[1]), *row[2:]) for row in tensors[prefix + _CURVE].tolist()]
+    start = prefix + _TRAINER
+    trainer = {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
+    return Saved(trainer, curve, Scaling(*tensors[prefix + _SCALING].tolist()))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from dragoman.errors import FailedPrecondition
 from dragoman.host_memory import GIB
@@ -24,6 +25,10 @@ class Config:
     Default: the memory of this machine, since the limit of an API process is not that of a worker. A worker checks
     again by the limit of its own control group.
     """
+    cache: Path = Path("~/.dragoman/activation")
+    """SAE_TRAINER_CACHE: models of this host. Default DRAGOMAN_HOME/activation, which the activation service fills."""
+    trust_remote_code: bool = False
+    """SAE_TRAINER_TRUST_REMOTE_CODE: "1" runs code that comes with a model, where a spec asks for it. Default 0."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
@@ -32,8 +37,14 @@ class Config:
         device = environ.get("SAE_TRAINER_DEVICE") or "auto"
         if device not in {"auto", "cpu", "cuda"}:
             raise FailedPrecondition(f"SAE_TRAINER_DEVICE is {device!r}; expected auto, cpu or cuda")
+        trust = environ.get("SAE_TRAINER_TRUST_REMOTE_CODE") or "0"
+        if trust not in {"0", "1"}:
+            raise FailedPrecondition(f"SAE_TRAINER_TRUST_REMOTE_CODE is {trust!r}; expected 0 or 1")
         memory = _count(environ, "SAE_TRAINER_WORKER_MEMORY_GIB", 0) * GIB or None
-        return cls(threads, device, _count(environ, "SAE_TRAINER_SHUFFLE_BYTES", 2 * GIB), memory)
+        home = Path(environ.get("DRAGOMAN_HOME") or "~/.dragoman")
+        cache = Path(environ.get("SAE_TRAINER_CACHE") or home / "activation")
+        shuffle_bytes = _count(environ, "SAE_TRAINER_SHUFFLE_BYTES", 2 * GIB)
+        return cls(threads, device, shuffle_bytes, memory, cache, trust == "1")
 
 
 def _count(environ: Mapping[str, str], name: str, default: int) -> int:

@@ -15,6 +15,16 @@ def coder_spec(request: training_pb2.SubmitCoderRequest) -> Mapping[str, Json]:
     return spec_dict(request.spec)
 
 
+def coders_spec(request: training_pb2.SubmitCodersRequest) -> Mapping[str, Json]:
+    """Returns what was given of a spec of coders that are trained together."""
+    return spec_dict(request.spec)
+
+
+def coders_response(job: JobRecord, created: bool) -> training_pb2.SubmitCodersResponse:
+    """Returns the answer to SubmitCoders."""
+    return training_pb2.SubmitCodersResponse(job=job_message(job), created=created)
+
+
 def sweep_spec(request: training_pb2.SubmitSweepRequest) -> Mapping[str, Json]:
     """Returns what was given of a sweep's spec."""
     return spec_dict(request.spec)

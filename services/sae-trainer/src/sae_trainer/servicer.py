@@ -25,6 +25,12 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
         job, created = await self._desk.submit("coder", convert.coder_spec(request), request.request_id)
         return convert.coder_response(job, created)
 
+    async def SubmitCoders(
+        self, request: training_pb2.SubmitCodersRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> training_pb2.SubmitCodersResponse:
+        job, created = await self._desk.submit("coders", convert.coders_spec(request), request.request_id)
+        return convert.coders_response(job, created)
+
     async def SubmitSweep(
         self, request: training_pb2.SubmitSweepRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> training_pb2.SubmitSweepResponse:

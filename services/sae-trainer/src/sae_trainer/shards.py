@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sae_trainer.core.token_order import Piece
 from sae_trainer.source import Source, token_count_of
+from sae_trainer.window_filler import Rows
 
 _CHUNK_BYTES = 8 * 2**20
 
@@ -48,7 +49,7 @@ def read_tokens(artifact: Artifact, part: PartInfo, start: int, stop: int, d_mod
     return tokens
 
 
-class PairReader:
+class ShardReader:
     """Reads pieces of a source, or of the two of a transcoder, in small chunks that are checked."""
 
     def __init__(self, artifact: Artifact, reads: Source, gives: Source) -> None:
@@ -62,30 +63,29 @@ class PairReader:
                 f"{artifact.id}: the shards of {reads.hookpoint} hold {list(reads.shard_sizes)} tokens, those of "
                 f"{gives.hookpoint} {list(gives.shard_sizes)}; they must be of the same tokens"
             )
-        self._artifact, self._reads = artifact, reads
-        self._gives = None if gives is reads else gives
+        self._artifact = artifact
+        self._sources = {source.hookpoint: source for source in (reads, gives)}
         self._compared: set[int] = set()
 
-    def chunks(self, piece: Piece) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yields neighbouring tokens of what is read and of what is to be given (None: the same), in order.
+    def chunks(self, piece: Piece) -> Iterator[Rows]:
+        """Yields neighbouring tokens, in order.
 
         Raises:
             DataLoss: a shard is not what the manifest says, or the two are not of the same tokens.
             UserTaskError: an activation is infinite or not a number.
         """
-        if self._gives is not None and piece.shard not in self._compared:
-            self._compare(piece.shard, self._gives)
-        rows = max(1, _CHUNK_BYTES // (4 * max(self._reads.d_model, 1)))
+        if len(self._sources) > 1 and piece.shard not in self._compared:
+            self._compare(piece.shard)
+        rows = max(1, _CHUNK_BYTES // (4 * max(next(iter(self._sources.values())).d_model, 1)))
         for start in range(piece.start, piece.stop, rows):
             stop = min(start + rows, piece.stop)
-            x = self._read(self._reads, piece.shard, start, stop)
-            yield x, None if self._gives is None else self._read(self._gives, piece.shard, start, stop)
+            yield {name: self._read(source, piece.shard, start, stop) for name, source in self._sources.items()}
 
     def _read(self, source: Source, shard: int, start: int, stop: int) -> Tensor:
         return read_tokens(self._artifact, source.shards[shard], start, stop, source.d_model).activations
 
-    def _compare(self, shard: int, gives: Source) -> None:
-        names = [source.shards[shard].name for source in (self._reads, gives)]
+    def _compare(self, shard: int) -> None:
+        names = [source.shards[shard].name for source in self._sources.values()]
         first, second = (_places(self._artifact, name) for name in names)
         if not all(torch.equal(a, b) for a, b in zip(first, second, strict=True)):
             raise DataLoss(f"{self._artifact.id}: {names[0]} and {names[1]} are of different tokens")

@@ -15,12 +15,9 @@ class Source:
 
     hookpoint: str
     d_model: int
-    shards: Sequence[PartInfo]
-
-    @property
-    def shard_sizes(self) -> tuple[int, ...]:
-        """Tokens in each shard."""
-        return tuple(token_count_of(part) for part in self.shards)
+    shard_sizes: tuple[int, ...]
+    """Tokens in each shard; of a model that is streamed, in each of its passes."""
+    shards: Sequence[PartInfo] = ()
 
     @property
     def token_count(self) -> int:
@@ -33,7 +30,8 @@ def source_of(manifest: Manifest, hookpoint: str, field: str = "hookpoint") -> S
     found = find_hookpoint(hookpoint, _texts(manifest.statistics.get("hookpoints")), manifest.id, field)
     shards = [part for part in manifest.parts if part.metadata.get("hookpoint") == found]
     widths: Any = manifest.statistics["d_model"]
-    return Source(found, int(widths.get(found, 0)), shards)  # no width where no token was counted
+    sizes = tuple(token_count_of(part) for part in shards)
+    return Source(found, int(widths.get(found, 0)), sizes, shards)  # no width where no token was counted
 
 
 def read_and_given(manifest: Manifest, coder: Mapping[str, Any]) -> tuple[Source, Source]:

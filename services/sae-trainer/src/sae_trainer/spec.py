@@ -1,8 +1,9 @@
-"""Specs of the two kinds of job, field by field as in protos/dragoman/training/v1/training.proto."""
+"""Specs of coders and evaluations, field by field as in protos/dragoman/training/v1/training.proto."""
 
 from typing import Annotated, Any, Literal
 
 from dragoman.kinds import Spec
+from hooked_models.model_ref import DataType, ModelRef, WeightsVariant
 from pydantic import Field, model_validator
 
 from sae_trainer.core.architectures import Architecture, Optimiser, misfits, written_out
@@ -12,6 +13,8 @@ _Int64 = Annotated[int, Field(ge=1, le=2**63 - 1)]
 _Above0 = Annotated[float, Field(gt=0.0, le=1e9, allow_inf_nan=False)]
 _From0 = Annotated[float, Field(ge=0.0, le=1e9, allow_inf_nan=False)]
 _Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+_MADE_ELSEWHERE = ("imported", "taken")
+"""Fields of a coder that is not trained by its own job."""
 
 
 class ImportedModel(Spec):
@@ -22,9 +25,9 @@ class ImportedModel(Spec):
 
     source: str = Field(min_length=1)
     revision: str | None = None
-    weights: Literal["trained", "rerandomized_incl_emb", "rerandomized_excl_emb", "step0", "control"] = "trained"
+    weights: WeightsVariant = "trained"
     weights_seed: int = Field(0, ge=-(2**63), le=2**63 - 1)
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    dtype: DataType | None = None
     """None: not known; then activations of any type will do."""
     fingerprint: str = ""
     device: str = ""
@@ -45,6 +48,27 @@ class ImportedCoder(Spec):
     fingerprint: str = ""
 
 
+class StreamedActivations(Spec):
+    """Activations that are never stored: tokens go through the model while coders are trained on what it gives."""
+
+    tokens_id: str = Field(min_length=1)
+    model: ModelRef
+    split: Literal["all", "train", "test"] = "train"
+    max_tokens: int = Field(0, ge=0, le=2**63 - 1)
+    batch_size: int = Field(8, ge=1, le=4096)
+    dtype: DataType | None = None
+    """None: the model's; written out at submit."""
+    shuffle_tokens: _Int32 = 2**19
+    seed: int = Field(0, ge=-(2**63), le=2**63 - 1)
+
+
+class TakenCoder(Spec):
+    """One of the coders that a job of the kind `coders` trained."""
+
+    coders_id: str = Field(min_length=1)
+    number: int = Field(0, ge=0, le=2**31 - 1)
+
+
 class CoderSpec(Spec):
     """Dense activations to a sparse coder, or a coder from elsewhere.
 
@@ -53,9 +77,9 @@ class CoderSpec(Spec):
     """
 
     activations_id: str = ""
-    """Empty: the coder is imported."""
+    """Empty: the coder is imported or taken, or its activations are streamed."""
     hookpoint: str = ""
-    """Empty: the artifact's only one."""
+    """Empty: the artifact's only one. Not empty where activations are streamed."""
     output_hookpoint: str = ""
     """Empty: an autoencoder."""
     skip: bool = False
@@ -95,6 +119,15 @@ class CoderSpec(Spec):
     seed: int = Field(0, ge=-(2**63), le=2**63 - 1)
     checkpoint_steps: _Int32 = 200
     imported: ImportedCoder | None = None
+    ranks: int = Field(1, ge=1, le=1024)
+    parallel: Literal["data", "latents"] = "data"
+    streamed: StreamedActivations | None = None
+    taken: TakenCoder | None = None
+
+    @property
+    def trained(self) -> bool:
+        """True when this very job trains it."""
+        return self.imported is None and self.taken is None
 
     @property
     def transcoder(self) -> bool:
@@ -105,31 +138,38 @@ class CoderSpec(Spec):
     @classmethod
     def _write_out_defaults(cls, values: Any) -> Any:
         """So that leaving a default out and giving it name the same artifact."""
-        if not isinstance(values, dict) or values.get("imported") is not None:
+        if not isinstance(values, dict) or any(values.get(name) is not None for name in _MADE_ELSEWHERE):
             return values
         return written_out(values)
 
     @model_validator(mode="after")
     def _one_origin(self) -> "CoderSpec":
-        if self.imported is None:
-            if not self.activations_id:
-                raise ValueError("activations_id is empty; give activations to train on, or a coder to import")
+        origins = [name for name in ("activations_id", "streamed", *_MADE_ELSEWHERE) if getattr(self, name)]
+        if not origins:
+            raise ValueError(
+                "activations_id is empty; give activations to train on, or a coder to import or to take, or streamed"
+            )
+        if self.trained:
+            if len(origins) > 1:
+                raise ValueError("activations_id and streamed are both given; give one of them")
             return self
         fields = type(self).model_fields
-        given = [name for name, field in fields.items() if getattr(self, name) != field.default and name != "imported"]
+        made = next(name for name in _MADE_ELSEWHERE if name in origins)
+        given = [name for name, field in fields.items() if getattr(self, name) != field.default and name != made]
         if given:
             raise ValueError(
-                f"{', '.join(given)}: not for a coder that is imported, which is not trained here; leave out "
-                "everything but imported"
+                f"{', '.join(given)}: not for a coder that is {made}, which is not trained here; leave out "
+                f"everything but {made}"
             )
         return self
 
     @model_validator(mode="after")
     def _fields_fit_each_other(self) -> "CoderSpec":
-        if self.imported is None:
-            found = misfits(self.model_dump())
-            if found:
-                raise ValueError("; ".join(found))
+        found = misfits(self.model_dump()) if self.trained else []
+        if self.streamed is not None and not self.hookpoint:
+            found.append("hookpoint is empty; of a model that is streamed, say which module the coder reads")
+        if found:
+            raise ValueError("; ".join(found))
         return self
 
 

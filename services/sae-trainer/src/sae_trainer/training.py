@@ -1,34 +1,26 @@
-"""Does a training task: activations in, a coder and its curve out. Imports torch."""
+"""Does a training task: activations in, coders and their curves out. Imports torch."""
 
 import time
-from collections.abc import Generator, Iterator, Mapping
-from typing import Any
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
 
-import sparse_coders
 import torch
 from dragoman.errors import UserTaskError
-from dragoman.ids import Json, derived_seed
 from dragoman.kinds import Checkpoint, Context, Part, Progress
-from sparse_coders import CoderTrainer, SparseCoder, trainer_of
 
 from sae_trainer.activation_stream import ActivationStream, Loading
-from sae_trainer.checkpoint_file import Saved, read_checkpoint, write_checkpoint
-from sae_trainer.coder_figures import coder_figures
-from sae_trainer.coder_setup import blank_coder, first_coder, form_of, options_of
+from sae_trainer.checkpoint_file import read_checkpoint, write_checkpoint
+from sae_trainer.coder_run import CoderRun
 from sae_trainer.config import Config
-from sae_trainer.core.architectures import BASELINES
-from sae_trainer.core.curve import Point, curve_end
-from sae_trainer.core.divergence import Diverged, DivergenceWatch
 from sae_trainer.core.pace import Pace
-from sae_trainer.core.run_length import Run, run_of
-from sae_trainer.core.token_order import TokenOrder
-from sae_trainer.curve_files import CURVE_FILE, CURVE_PAGE, curve_page, write_curve
+from sae_trainer.core.run_length import ImpossibleRun
 from sae_trainer.device import prepared_device
+from sae_trainer.feed import Feed, LoadModel, stored_feed, streamed_feed
+from sae_trainer.planned_run import PlannedRun, held_by, planned
 from sae_trainer.run_memory import check_worker_memory
-from sae_trainer.scaling import Scaling, fold, scaling_of
-from sae_trainer.source import source_pair
 from sae_trainer.spec import CoderSpec
-from sae_trainer.window_filler import Batch
+from sae_trainer.window_filler import Rows
 
 _REPORT_SECONDS = 0.5
 _SAMPLE_TOKENS = 16_384
@@ -36,123 +28,111 @@ _SAMPLE_TOKENS = 16_384
 _REPORTED = ("fvu", "l0", "dead_fraction", "learning_rate")
 
 
-def train(spec: CoderSpec, context: Context, config: Config) -> Iterator[Progress | Part | Checkpoint]:
-    """Trains a coder, from the newest checkpoint when there is one, and yields its files."""
-    training = _Training(spec, context, config)
-    with training.stream:
-        yield from training.begin()
-        yield from training.steps()
-    yield from training.parts()
+class Member(NamedTuple):
+    """A coder among those that are trained together."""
+
+    spec: CoderSpec
+    coder_id: str
+    """What its weights are drawn by."""
+    prefix: str = ""
+    """Before the names of its parts."""
+
+
+def train(
+    members: Sequence[Member], context: Context, config: Config, load: LoadModel
+) -> Iterator[Progress | Part | Checkpoint]:
+    """Trains coders on the same tokens, from the newest checkpoint when there is one, and yields their files.
+
+    All take their activations, batches and number of steps from the first one's spec.
+    """
+    device = prepared_device(config)
+    feed = yield from _feed([member.spec for member in members], context, config, load)
+    plans = [_planned(member.spec, feed) for member in members]
+    check_worker_memory(held_by(plans, feed.buffer_bytes, feed.model_bytes), plans, config, device)
+    runs = [CoderRun(plan, member.coder_id, device) for plan, member in zip(plans, members, strict=True)]
+    training = _Training(runs, feed, context, device)
+    with ExitStack() as trained:
+        for run in runs:
+            trained.callback(run.close)
+        with training.stream:
+            yield from training.begin()
+            yield from training.steps()
+        for number, (run, member) in enumerate(zip(runs, members, strict=True)):
+            yield from run.parts(context.scratch / f"coder-{number}", member.prefix)
+
+
+def _feed(
+    specs: Sequence[CoderSpec], context: Context, config: Config, load: LoadModel
+) -> Generator[Progress, None, Feed]:
+    streamed = specs[0].streamed
+    if streamed is None:
+        return stored_feed(specs[0], context, config)
+    named = (name for spec in specs for name in (spec.hookpoint, spec.output_hookpoint) if name)
+    return (yield from streamed_feed(streamed, list(dict.fromkeys(named)), context, load))
+
+
+def _planned(spec: CoderSpec, feed: Feed) -> PlannedRun:
+    try:
+        return planned(spec, *feed.pair(spec))
+    except ImpossibleRun as error:
+        raise UserTaskError(str(error), reason="IMPOSSIBLE_RUN") from error
 
 
 class _Training:
-    def __init__(self, spec: CoderSpec, context: Context, config: Config) -> None:
-        artifact = context.inputs["activations"]
-        self._reads, self._gives = source_pair(artifact.manifest, spec.hookpoint, spec.output_hookpoint)
-        self._spec, self._context = spec, context
-        self._run: Run = run_of(spec, self._reads.d_model, self._reads.token_count)
-        order = self._order_of(config, _item_bytes(artifact.manifest.statistics))
-        self._order, self.stream = order, ActivationStream(artifact, self._reads, self._gives, order)
-        self._device = prepared_device(config)
-        check_worker_memory(spec, self._run, self._reads, self._gives, config, self._device)
-        self._options = options_of(spec, self._run, self._seed("resampling"))
-        self._scaling = Scaling(1.0, 1.0)
-        self._curve: list[Point] = []
+    """Coders in lockstep: each step of the first is a step of all."""
+
+    def __init__(self, runs: Sequence[CoderRun], feed: Feed, context: Context, device: torch.device) -> None:
+        self._runs, self._order, self._context, self._device = runs, feed.order, context, device
+        self._length = runs[0].run
+        self.stream = ActivationStream(feed.reader, feed.order)
         self._pace = Pace(time.monotonic(), 0)
-        self._trainer: CoderTrainer | None = None
 
     def begin(self) -> Iterator[Progress]:
-        """Takes up the checkpoint, or makes the first coder from the first tokens."""
+        """Takes up the checkpoint, or makes the first coders from the first tokens."""
         if self._context.checkpoint is not None:
-            saved = read_checkpoint(self._context.checkpoint)
-            if saved is not None and saved.permutation_seed == self._order.seed:
-                self._resume(saved)
-                yield self._progress(f"resumed at step {len(self._curve)}")
+            saved = read_checkpoint(self._context.checkpoint, len(self._runs), self._order.seed)
+            if saved is not None:
+                for run, own in zip(self._runs, saved, strict=True):
+                    run.resume(own)
+                yield self._progress(f"resumed at step {self._done}")
                 return
             yield self._progress("the checkpoint is damaged or of another run; starting again")
         sample = yield from self._next(self.stream.batches(0, min(_SAMPLE_TOKENS, self._order.epoch_tokens)))
-        x, y = sample.x.float(), sample.y.float()
-        if self._spec.input_normalisation == "mean_norm":
-            self._scaling = scaling_of(x, x if sample.y is sample.x else y)
-        form = form_of(self._spec, self._run, self._reads.d_model, self._gives.d_model)
-        x, y = x * self._scaling.reads, y * self._scaling.gives
-        self._trainer = self._trainer_of(first_coder(self._spec, form, x, y, self._seed("weights")))
+        for run in self._runs:
+            run.begin(sample)
 
     def steps(self) -> Iterator[Progress | Checkpoint]:
         """Trains to the end."""
-        done = len(self._curve)
-        watch = self._watch()
-        batches = self.stream.batches(done * self._run.batch_tokens, self._run.batch_tokens)
+        done, batch_tokens = self._done, self._length.batch_tokens
+        batches = self.stream.batches(done * batch_tokens, batch_tokens)
         reported = time.monotonic()
-        for step in range(done, self._run.step_count):
+        for step in range(done + 1, self._length.step_count + 1):
             batch = yield from self._next(batches)
-            if step == done:
-                self._pace = Pace(time.monotonic(), done * self._run.batch_tokens)
-            self._step(step, batch, watch)
-            last = step + 1 == self._run.step_count
-            if (step + 1) % self._spec.checkpoint_steps == 0 and not last:
+            if step == done + 1:
+                self._pace = Pace(time.monotonic(), done * batch_tokens)
+            self._step({name: rows.to(self._device, torch.float32) for name, rows in batch.items()})
+            last = step == self._length.step_count
+            if step % self._runs[0].spec.checkpoint_steps == 0 and not last:
                 yield self._checkpoint()
             if last or time.monotonic() - reported >= _REPORT_SECONDS:
                 reported = time.monotonic()
-                self._pace.mark(reported, (step + 1) * self._run.batch_tokens)
+                self._pace.mark(reported, step * batch_tokens)
                 yield self._progress("training")
 
-    def parts(self) -> Iterator[Part]:
-        """Yields the coder in sparsify's layout and the curve."""
-        folder = self._context.scratch / "coder"
-        coder = self._finished()
-        sparse_coders.save(coder, folder)
-        end: dict[str, Json] = dict(curve_end(self._curve)._asdict())
-        sizes: dict[str, Json] = {
-            **coder_figures(coder, self._reads.hookpoint, self._gives.hookpoint),
-            "baseline": self._spec.architecture if self._spec.architecture in BASELINES else None,
-            "token_count": self._curve[-1].token_count,
-            "step_count": len(self._curve),
-        }
-        yield Part(sparse_coders.CONFIG_FILE, folder / sparse_coders.CONFIG_FILE)
-        yield Part(
-            sparse_coders.WEIGHTS_FILE,
-            folder / sparse_coders.WEIGHTS_FILE,
-            row_count=self._run.d_sae,
-            metadata=sizes | end,
-        )
-        path = folder / CURVE_FILE
-        write_curve(path, self._curve)
-        yield Part(CURVE_FILE, path, row_count=len(self._curve))
-        yield Part(CURVE_PAGE, data=curve_page(self._curve, sizes | end))
-
     @property
-    def _trained(self) -> CoderTrainer:
-        assert self._trainer is not None, "begin() was not run to its end"
-        return self._trainer
+    def _done(self) -> int:
+        return len(self._runs[0].curve)
 
-    def _order_of(self, config: Config, item_bytes: int) -> TokenOrder:
-        width = _width(self._reads.d_model, self._gives.d_model, self._spec)
-        capacity = max(1, config.shuffle_bytes // (width * item_bytes))
-        return TokenOrder(self._reads.shard_sizes, capacity, self._seed("order"))
+    def _step(self, batch: Rows) -> None:
+        for number, run in enumerate(self._runs):
+            try:
+                run.step(batch)
+            except UserTaskError as error:
+                if len(self._runs) == 1:
+                    raise
+                raise UserTaskError(f"coders[{number}]: {error.message}", reason=error.reason) from error
 
-    def _seed(self, name: str) -> int:
-        return derived_seed(self._context.job_id, self._spec.seed, name)
-
-    def _watch(self) -> DivergenceWatch:
-        warmup = self._run.step_count if self._spec.architecture == "random" else self._run.warmup_steps
-        penalty = {"relu": "l1_coefficient", "gated": "l1_coefficient", "jumprelu": "l0_coefficient"}
-        watch = DivergenceWatch(warmup, penalty.get(self._spec.architecture))
-        for point in self._curve:
-            watch.see(point)
-        return watch
-
-    def _trainer_of(self, coder: SparseCoder) -> CoderTrainer:
-        return trainer_of(coder.to(self._device), self._options)
-
-    def _resume(self, saved: Saved) -> None:
-        form = form_of(self._spec, self._run, self._reads.d_model, self._gives.d_model)
-        self._trainer = self._trainer_of(blank_coder(form))
-        self._trainer.load_state(saved.trainer)
-        self._scaling = saved.scaling
-        self._curve = list(saved.curve)
-
-    def _next(self, batches: Iterator[Loading | Batch]) -> Generator[Progress, None, Batch]:
+    def _next(self, batches: Iterator[Loading | Rows]) -> Generator[Progress, None, Rows]:
         """Yields signs of life until a batch is there, and returns it."""
         for item in batches:
             if not isinstance(item, Loading):
@@ -160,53 +140,19 @@ class _Training:
             yield self._progress(f"reading activations: {item.token_count:,} of {item.total:,} tokens")
         raise AssertionError("batches never end")
 
-    def _step(self, step: int, batch: Batch, watch: DivergenceWatch) -> None:
-        rate = self._run.learning_rate(step)
-        x = self._scaled(batch.x, self._scaling.reads)
-        y = x if batch.y is batch.x else self._scaled(batch.y, self._scaling.gives)
-        report = self._trained.step(x, y, rate)
-        tokens = (step + 1) * self._run.batch_tokens
-        point = Point(step + 1, tokens, report.fvu, report.l0, report.dead_fraction, report.loss, rate)
-        try:
-            watch.see(point)
-        except Diverged as error:
-            raise UserTaskError(str(error), reason="TRAINING_DIVERGED") from error
-        self._curve.append(point)
-
-    def _scaled(self, rows: torch.Tensor, factor: float) -> torch.Tensor:
-        rows = rows.to(self._device, torch.float32)
-        return rows if factor == 1.0 else rows * factor
-
-    def _finished(self) -> SparseCoder:
-        self._trained.finish()
-        coder = self._trained.coder
-        if self._spec.input_normalisation == "mean_norm":
-            fold(coder, self._scaling)
-        return coder
-
     def _checkpoint(self) -> Checkpoint:
         path = self._context.scratch / "checkpoint.safetensors"
-        write_checkpoint(path, Saved(self._trained.state(), self._curve, self._order.seed, self._scaling))
+        write_checkpoint(path, [run.saved() for run in self._runs], self._order.seed)
         return Checkpoint(path)
 
     def _progress(self, message: str) -> Progress:
-        done = len(self._curve) * self._run.batch_tokens
-        total = self._run.step_count * self._run.batch_tokens
+        """Says how far all are; measures are means over the coders."""
+        total = self._length.step_count * self._length.batch_tokens
         metrics: dict[str, float] = {}
-        if self._curve:
-            point = self._curve[-1]._asdict()
-            metrics = {name: point[name] for name in _REPORTED}
+        if self._done:
+            points = [run.curve[-1] for run in self._runs]
+            metrics = {name: sum(getattr(point, name) for point in points) / len(points) for name in _REPORTED}
         left = self._pace.seconds_left(total)
         if left is not None:
             metrics |= {"tokens_per_second": self._pace.tokens_per_second, "seconds_left": left}
-        return Progress(done, total, "tokens", message, metrics)
-
-
-def _width(d_model: int, d_out: int, spec: CoderSpec) -> int:
-    """Returns how many values are read of a token."""
-    return d_model + d_out if spec.transcoder else d_model
-
-
-def _item_bytes(statistics: Mapping[str, Any]) -> int:
-    """Returns the bytes of one stored activation; 4 when the artifact does not say."""
-    return 2 if statistics.get("dtype") in {"bfloat16", "float16"} else 4
+        return Progress(self._done * self._length.batch_tokens, total, "tokens", message, metrics)

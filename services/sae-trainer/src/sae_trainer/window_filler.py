@@ -1,25 +1,27 @@
-"""A buffer of activations that a thread fills from shards while training reads what is there. Imports torch."""
+"""A buffer of activations that a thread fills while training reads what is there. Imports torch."""
 
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sae_trainer.core.token_order import Piece
-from sae_trainer.shards import PairReader
+
+Rows = Mapping[str, Float[Tensor, "n d"]]
+"""Activations of the same tokens by hookpoint, in their stored type."""
 
 
-class Batch(NamedTuple):
-    """Tokens to train on, in their stored type."""
+class Reader(Protocol):
+    """Where activations come from: shards, or a model."""
 
-    x: Float[Tensor, "n d_model"]
-    y: Float[Tensor, "n d_out"]
-    """What the coder should give; of an autoencoder x itself."""
+    def chunks(self, piece: Piece) -> Iterator[Rows]:
+        """Yields neighbouring tokens of a piece, in order; all are finite."""
+        ...
 
 
 @dataclass(eq=False)
@@ -50,11 +52,10 @@ class Filling:
 class WindowFiller:
     """The buffer and its thread. Requests are worked off in order; `close` ends the thread."""
 
-    def __init__(self, reader: PairReader, capacity: int) -> None:
+    def __init__(self, reader: Reader, capacity: int) -> None:
         """`capacity`: tokens that the buffer holds."""
         self._reader, self._capacity = reader, capacity
-        self._x: Tensor | None = None
-        self._y: Tensor | None = None
+        self._buffers: dict[str, Tensor] = {}
         self._requests: queue.SimpleQueue[Filling | None] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="read-ahead", daemon=True)
@@ -67,11 +68,9 @@ class WindowFiller:
         self._requests.put(filling)
         return filling
 
-    def rows(self, places: Int64[Tensor, " n"]) -> Batch:
+    def rows(self, places: Int64[Tensor, " n"]) -> Rows:
         """Returns a copy of what is at these places; their fillings must be done."""
-        assert self._x is not None, "nothing was asked for"
-        x = self._x.index_select(0, places)
-        return Batch(x, x if self._y is None else self._y.index_select(0, places))
+        return {hookpoint: buffer.index_select(0, places) for hookpoint, buffer in self._buffers.items()}
 
     def close(self) -> None:
         """Ends the thread, in the middle of a request too."""
@@ -90,17 +89,12 @@ class WindowFiller:
 
     def _fill(self, filling: Filling) -> None:
         for piece in filling.pieces:
-            for x, y in self._reader.chunks(piece):
+            for chunk in self._reader.chunks(piece):
                 if self._closed.is_set():
                     return
-                at = slice(filling.base + filling.filled, filling.base + filling.filled + len(x))
-                self._x = self._filled(self._x, x, at)
-                if y is not None:
-                    self._y = self._filled(self._y, y, at)
-                filling.filled += len(x)
-
-    def _filled(self, buffer: Tensor | None, rows: Tensor, at: slice) -> Tensor:
-        if buffer is None:
-            buffer = torch.empty(self._capacity, rows.shape[1], dtype=rows.dtype)
-        buffer[at] = rows
-        return buffer
+                for hookpoint, rows in chunk.items():
+                    if hookpoint not in self._buffers:
+                        self._buffers[hookpoint] = torch.empty(self._capacity, rows.shape[1], dtype=rows.dtype)
+                    at = filling.base + filling.filled
+                    self._buffers[hookpoint][at : at + len(rows)] = rows
+                filling.filled += len(next(iter(chunk.values())))

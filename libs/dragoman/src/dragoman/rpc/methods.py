@@ -106,6 +106,7 @@ SUBMITS: Mapping[str, Submit] = {
         ("effects", "activation", activation_pb2),
         ("fidelity", "activation", activation_pb2),
         ("coder", "sae-trainer", training_pb2),
+        ("coders", "sae-trainer", training_pb2),
         ("evaluation", "sae-trainer", training_pb2),
         ("overlap", "sae-trainer", training_pb2),
         ("export", "sae-trainer", training_pb2),

@@ -80,10 +80,21 @@ def width_misfits(spec: Mapping[str, Any], d_sae: int) -> list[str]:
         found.append(f"k is {spec['k']} but there are only {d_sae} latents; choose k <= d_sae")
     if spec["target_l0"] is not None and spec["target_l0"] >= d_sae:
         found.append(f"target_l0 is {spec['target_l0']:g} but there are {d_sae} latents; choose target_l0 < d_sae")
+    if spec["parallel"] == "latents":
+        found.extend(_indivisible(spec, d_sae))
     widths = list(spec["widths"])
     if widths and (widths != sorted(set(widths)) or widths[-1] != d_sae):
         found.append(f"widths is {widths}; they must rise, the last one to d_sae {d_sae}")
     return found
+
+
+def _indivisible(spec: Mapping[str, Any], d_sae: int) -> list[str]:
+    ranks, active = spec["ranks"], spec["k"] or spec["target_l0"] or 0
+    if d_sae % ranks:
+        return [f"ranks is {ranks}, which does not divide d_sae {d_sae}; choose one that does, or parallel data"]
+    if active > d_sae // ranks:
+        return [f"ranks is {ranks}: each has {d_sae // ranks} latents, fewer than the {active:g} that fire; lower it"]
+    return []
 
 
 def _of_other_architectures(spec: Mapping[str, Any]) -> list[str]:
@@ -103,6 +114,14 @@ class _Rule(NamedTuple):
 
 
 _RULES = (
+    _Rule(
+        lambda spec: spec["parallel"] == "data" and spec["batch_tokens"] % spec["ranks"],
+        "ranks is {ranks}, which does not divide batch_tokens {batch_tokens}; choose one that does",
+    ),
+    _Rule(
+        lambda spec: spec["parallel"] == "latents" and spec["ranks"] > 1 and spec["optimiser"] == "muon",
+        "parallel is latents, but muon orthogonalises whole matrices; choose parallel data or another optimiser",
+    ),
     _Rule(
         lambda spec: spec["d_sae"] is not None and spec["expansion_factor"] is not None,
         "d_sae ({d_sae}) and expansion_factor ({expansion_factor:g}) are both given; give one of them",

@@ -1,5 +1,6 @@
 """What a run holds in memory at its peak, worked out before it begins."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sae_trainer.core.architectures import BASELINES
@@ -20,18 +21,20 @@ class Footprint(NamedTuple):
     """Bytes, by what they are for."""
 
     weights: int
-    """Weights, gradients, the optimiser's tensors and the moving average."""
+    """Weights, gradients, the optimiser's tensors and the moving average, of all ranks."""
     batches: int
     """Three batches of activations."""
     shuffle: int
     """The shuffle buffer, as far as the data fill it."""
     working: int = _WORKING_BYTES
     """Compiled code and tiles, whatever the sizes are."""
+    model: int = 0
+    """Weights of the model that activations are streamed from."""
 
     @property
     def total(self) -> int:
         """Bytes of everything."""
-        return self.weights + self.batches + self.shuffle + self.working
+        return sum(self)
 
 
 def footprint(spec: CoderSpec, run: Run, width: int, d_out: int, shuffle_bytes: int) -> Footprint:
@@ -42,4 +45,15 @@ def footprint(spec: CoderSpec, run: Run, width: int, d_out: int, shuffle_bytes: 
     if spec.architecture not in ("topk", *BASELINES) or spec.transcoder:
         copies += _DENSE_COPIES
     batches = _BATCHES * run.batch_tokens * width * _FLOAT_BYTES
-    return Footprint(count * copies * _FLOAT_BYTES, batches, shuffle_bytes)
+    weights = count * copies * _FLOAT_BYTES
+    if spec.ranks == 1:
+        return Footprint(weights, batches, shuffle_bytes)
+    # Each process needs what it works with; the task's own hands over states, which it then holds as a whole.
+    working = (spec.ranks + 1) * _WORKING_BYTES + weights
+    return Footprint(weights * (spec.ranks if spec.parallel == "data" else 1), batches, shuffle_bytes, working)
+
+
+def together(each: Sequence[Footprint], model: int) -> Footprint:
+    """Returns what runs hold that are trained at once: weights and batches are their own, the rest they share."""
+    weights, batches = sum(held.weights for held in each), sum(held.batches for held in each)
+    return Footprint(weights, batches, each[0].shuffle, each[0].working, model)

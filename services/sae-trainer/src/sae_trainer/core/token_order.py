@@ -17,7 +17,7 @@ from dragoman.ids import derived_seed
 from jaxtyping import Int64
 from numpy.random import PCG64, Generator
 
-_PIECES_PER_WINDOW = 8
+PIECES_PER_WINDOW = 8
 """A shard larger than this share of a window is cut, so that each window mixes several places."""
 FIRST_WINDOW_TOKENS = 2**17
 
@@ -100,7 +100,7 @@ def _windows(order: TokenOrder, epoch: int) -> Sequence[Window]:
         pieces = tuple(piece for window in order.windows(0) for piece in window.pieces)
         return [Window(epoch, 0, epoch * order.epoch_tokens, pieces, order.seed)]
     sizes = _sizes(order.window_tokens, ramp=not epoch)
-    limit = order.window_tokens if order.fits else max(1, order.window_tokens // _PIECES_PER_WINDOW)
+    limit = order.window_tokens if order.fits else max(1, order.window_tokens // PIECES_PER_WINDOW)
     pieces = _pieces(order.shard_sizes, min(limit, FIRST_WINDOW_TOKENS))
     shuffled = _generator(order.seed, "pieces", epoch).permutation(len(pieces))
     windows: list[Window] = []

@@ -54,6 +54,12 @@ class Autocast(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AUTOCAST_NONE: _ClassVar[Autocast]
     AUTOCAST_BFLOAT16: _ClassVar[Autocast]
 
+class Parallel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PARALLEL_UNSPECIFIED: _ClassVar[Parallel]
+    PARALLEL_DATA: _ClassVar[Parallel]
+    PARALLEL_LATENTS: _ClassVar[Parallel]
+
 class CoderLayout(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CODER_LAYOUT_UNSPECIFIED: _ClassVar[CoderLayout]
@@ -87,6 +93,9 @@ INPUT_NORMALISATION_MEAN_NORM: InputNormalisation
 AUTOCAST_UNSPECIFIED: Autocast
 AUTOCAST_NONE: Autocast
 AUTOCAST_BFLOAT16: Autocast
+PARALLEL_UNSPECIFIED: Parallel
+PARALLEL_DATA: Parallel
+PARALLEL_LATENTS: Parallel
 CODER_LAYOUT_UNSPECIFIED: CoderLayout
 CODER_LAYOUT_AUTO: CoderLayout
 CODER_LAYOUT_SPARSIFY: CoderLayout
@@ -110,8 +119,36 @@ class ImportedCoder(_message.Message):
     fingerprint: str
     def __init__(self, source: _Optional[str] = ..., revision: _Optional[str] = ..., layout: _Optional[_Union[CoderLayout, str]] = ..., model: _Optional[_Union[_activation_pb2.ModelRef, _Mapping]] = ..., hookpoint: _Optional[str] = ..., output_hookpoint: _Optional[str] = ..., fingerprint: _Optional[str] = ...) -> None: ...
 
+class StreamedActivations(_message.Message):
+    __slots__ = ("tokens_id", "model", "split", "max_tokens", "batch_size", "dtype", "shuffle_tokens", "seed")
+    TOKENS_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    SPLIT_FIELD_NUMBER: _ClassVar[int]
+    MAX_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    SHUFFLE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    tokens_id: str
+    model: _activation_pb2.ModelRef
+    split: _activation_pb2.Split
+    max_tokens: int
+    batch_size: int
+    dtype: _activation_pb2.DataType
+    shuffle_tokens: int
+    seed: int
+    def __init__(self, tokens_id: _Optional[str] = ..., model: _Optional[_Union[_activation_pb2.ModelRef, _Mapping]] = ..., split: _Optional[_Union[_activation_pb2.Split, str]] = ..., max_tokens: _Optional[int] = ..., batch_size: _Optional[int] = ..., dtype: _Optional[_Union[_activation_pb2.DataType, str]] = ..., shuffle_tokens: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class TakenCoder(_message.Message):
+    __slots__ = ("coders_id", "number")
+    CODERS_ID_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    coders_id: str
+    number: int
+    def __init__(self, coders_id: _Optional[str] = ..., number: _Optional[int] = ...) -> None: ...
+
 class CoderSpec(_message.Message):
-    __slots__ = ("activations_id", "hookpoint", "architecture", "d_sae", "expansion_factor", "k", "learning_rate", "batch_tokens", "epochs", "warmup_steps", "decay_fraction", "auxk_alpha", "dead_tokens", "seed", "checkpoint_steps", "imported", "output_hookpoint", "skip", "target_l0", "l1_coefficient", "l0_coefficient", "jumprelu_bandwidth", "multi_topk", "widths", "optimiser", "beta1", "beta2", "max_grad_norm", "decoder_norm", "tied_start", "bias_start", "input_normalisation", "resample_tokens", "ema_decay", "autocast")
+    __slots__ = ("activations_id", "hookpoint", "architecture", "d_sae", "expansion_factor", "k", "learning_rate", "batch_tokens", "epochs", "warmup_steps", "decay_fraction", "auxk_alpha", "dead_tokens", "seed", "checkpoint_steps", "imported", "output_hookpoint", "skip", "target_l0", "l1_coefficient", "l0_coefficient", "jumprelu_bandwidth", "multi_topk", "widths", "optimiser", "beta1", "beta2", "max_grad_norm", "decoder_norm", "tied_start", "bias_start", "input_normalisation", "resample_tokens", "ema_decay", "autocast", "streamed", "taken", "ranks", "parallel")
     ACTIVATIONS_ID_FIELD_NUMBER: _ClassVar[int]
     HOOKPOINT_FIELD_NUMBER: _ClassVar[int]
     ARCHITECTURE_FIELD_NUMBER: _ClassVar[int]
@@ -147,6 +184,10 @@ class CoderSpec(_message.Message):
     RESAMPLE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     EMA_DECAY_FIELD_NUMBER: _ClassVar[int]
     AUTOCAST_FIELD_NUMBER: _ClassVar[int]
+    STREAMED_FIELD_NUMBER: _ClassVar[int]
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    RANKS_FIELD_NUMBER: _ClassVar[int]
+    PARALLEL_FIELD_NUMBER: _ClassVar[int]
     activations_id: str
     hookpoint: str
     architecture: Architecture
@@ -182,23 +223,35 @@ class CoderSpec(_message.Message):
     resample_tokens: int
     ema_decay: float
     autocast: Autocast
-    def __init__(self, activations_id: _Optional[str] = ..., hookpoint: _Optional[str] = ..., architecture: _Optional[_Union[Architecture, str]] = ..., d_sae: _Optional[int] = ..., expansion_factor: _Optional[float] = ..., k: _Optional[int] = ..., learning_rate: _Optional[float] = ..., batch_tokens: _Optional[int] = ..., epochs: _Optional[float] = ..., warmup_steps: _Optional[int] = ..., decay_fraction: _Optional[float] = ..., auxk_alpha: _Optional[float] = ..., dead_tokens: _Optional[int] = ..., seed: _Optional[int] = ..., checkpoint_steps: _Optional[int] = ..., imported: _Optional[_Union[ImportedCoder, _Mapping]] = ..., output_hookpoint: _Optional[str] = ..., skip: _Optional[bool] = ..., target_l0: _Optional[float] = ..., l1_coefficient: _Optional[float] = ..., l0_coefficient: _Optional[float] = ..., jumprelu_bandwidth: _Optional[float] = ..., multi_topk: _Optional[bool] = ..., widths: _Optional[_Iterable[int]] = ..., optimiser: _Optional[_Union[Optimiser, str]] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., max_grad_norm: _Optional[float] = ..., decoder_norm: _Optional[_Union[DecoderNorm, str]] = ..., tied_start: _Optional[bool] = ..., bias_start: _Optional[_Union[BiasStart, str]] = ..., input_normalisation: _Optional[_Union[InputNormalisation, str]] = ..., resample_tokens: _Optional[int] = ..., ema_decay: _Optional[float] = ..., autocast: _Optional[_Union[Autocast, str]] = ...) -> None: ...
+    streamed: StreamedActivations
+    taken: TakenCoder
+    ranks: int
+    parallel: Parallel
+    def __init__(self, activations_id: _Optional[str] = ..., hookpoint: _Optional[str] = ..., architecture: _Optional[_Union[Architecture, str]] = ..., d_sae: _Optional[int] = ..., expansion_factor: _Optional[float] = ..., k: _Optional[int] = ..., learning_rate: _Optional[float] = ..., batch_tokens: _Optional[int] = ..., epochs: _Optional[float] = ..., warmup_steps: _Optional[int] = ..., decay_fraction: _Optional[float] = ..., auxk_alpha: _Optional[float] = ..., dead_tokens: _Optional[int] = ..., seed: _Optional[int] = ..., checkpoint_steps: _Optional[int] = ..., imported: _Optional[_Union[ImportedCoder, _Mapping]] = ..., output_hookpoint: _Optional[str] = ..., skip: _Optional[bool] = ..., target_l0: _Optional[float] = ..., l1_coefficient: _Optional[float] = ..., l0_coefficient: _Optional[float] = ..., jumprelu_bandwidth: _Optional[float] = ..., multi_topk: _Optional[bool] = ..., widths: _Optional[_Iterable[int]] = ..., optimiser: _Optional[_Union[Optimiser, str]] = ..., beta1: _Optional[float] = ..., beta2: _Optional[float] = ..., max_grad_norm: _Optional[float] = ..., decoder_norm: _Optional[_Union[DecoderNorm, str]] = ..., tied_start: _Optional[bool] = ..., bias_start: _Optional[_Union[BiasStart, str]] = ..., input_normalisation: _Optional[_Union[InputNormalisation, str]] = ..., resample_tokens: _Optional[int] = ..., ema_decay: _Optional[float] = ..., autocast: _Optional[_Union[Autocast, str]] = ..., streamed: _Optional[_Union[StreamedActivations, _Mapping]] = ..., taken: _Optional[_Union[TakenCoder, _Mapping]] = ..., ranks: _Optional[int] = ..., parallel: _Optional[_Union[Parallel, str]] = ...) -> None: ...
+
+class CodersSpec(_message.Message):
+    __slots__ = ("coders",)
+    CODERS_FIELD_NUMBER: _ClassVar[int]
+    coders: _containers.RepeatedCompositeFieldContainer[CoderSpec]
+    def __init__(self, coders: _Optional[_Iterable[_Union[CoderSpec, _Mapping]]] = ...) -> None: ...
 
 class SweepSpec(_message.Message):
-    __slots__ = ("base", "architectures", "ks", "hookpoints", "learning_rates", "seeds")
+    __slots__ = ("base", "architectures", "ks", "hookpoints", "learning_rates", "seeds", "one_pass")
     BASE_FIELD_NUMBER: _ClassVar[int]
     ARCHITECTURES_FIELD_NUMBER: _ClassVar[int]
     KS_FIELD_NUMBER: _ClassVar[int]
     HOOKPOINTS_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATES_FIELD_NUMBER: _ClassVar[int]
     SEEDS_FIELD_NUMBER: _ClassVar[int]
+    ONE_PASS_FIELD_NUMBER: _ClassVar[int]
     base: CoderSpec
     architectures: _containers.RepeatedScalarFieldContainer[Architecture]
     ks: _containers.RepeatedScalarFieldContainer[int]
     hookpoints: _containers.RepeatedScalarFieldContainer[str]
     learning_rates: _containers.RepeatedScalarFieldContainer[float]
     seeds: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, base: _Optional[_Union[CoderSpec, _Mapping]] = ..., architectures: _Optional[_Iterable[_Union[Architecture, str]]] = ..., ks: _Optional[_Iterable[int]] = ..., hookpoints: _Optional[_Iterable[str]] = ..., learning_rates: _Optional[_Iterable[float]] = ..., seeds: _Optional[_Iterable[int]] = ...) -> None: ...
+    one_pass: bool
+    def __init__(self, base: _Optional[_Union[CoderSpec, _Mapping]] = ..., architectures: _Optional[_Iterable[_Union[Architecture, str]]] = ..., ks: _Optional[_Iterable[int]] = ..., hookpoints: _Optional[_Iterable[str]] = ..., learning_rates: _Optional[_Iterable[float]] = ..., seeds: _Optional[_Iterable[int]] = ..., one_pass: _Optional[bool] = ...) -> None: ...
 
 class EvaluationSpec(_message.Message):
     __slots__ = ("coder_id", "activations_id", "batch_tokens", "floor_tokens", "seed")
@@ -245,6 +298,22 @@ class SubmitCoderRequest(_message.Message):
     def __init__(self, spec: _Optional[_Union[CoderSpec, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class SubmitCoderResponse(_message.Message):
+    __slots__ = ("job", "created")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    job: _job_pb2.Job
+    created: bool
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
+
+class SubmitCodersRequest(_message.Message):
+    __slots__ = ("spec", "request_id")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    spec: CodersSpec
+    request_id: str
+    def __init__(self, spec: _Optional[_Union[CodersSpec, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class SubmitCodersResponse(_message.Message):
     __slots__ = ("job", "created")
     JOB_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]

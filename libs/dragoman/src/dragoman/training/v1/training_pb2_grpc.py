@@ -40,6 +40,11 @@ class TrainingServiceStub:
                 request_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCoderRequest.SerializeToString,
                 response_deserializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCoderResponse.FromString,
                 _registered_method=True)
+        self.SubmitCoders = channel.unary_unary(
+                '/dragoman.training.v1.TrainingService/SubmitCoders',
+                request_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCodersRequest.SerializeToString,
+                response_deserializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCodersResponse.FromString,
+                _registered_method=True)
         self.SubmitSweep = channel.unary_unary(
                 '/dragoman.training.v1.TrainingService/SubmitSweep',
                 request_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitSweepRequest.SerializeToString,
@@ -68,6 +73,13 @@ class TrainingServiceServicer:
 
     def SubmitCoder(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitCoders(self, request, context):
+        """Coders that one pass of a model trains. SubmitSweep with one_pass submits this, and a coder for each.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -104,6 +116,11 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.SubmitCoder,
                     request_deserializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCoderRequest.FromString,
                     response_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCoderResponse.SerializeToString,
+            ),
+            'SubmitCoders': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitCoders,
+                    request_deserializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCodersRequest.FromString,
+                    response_serializer=dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCodersResponse.SerializeToString,
             ),
             'SubmitSweep': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitSweep,
@@ -154,6 +171,33 @@ class TrainingService:
             '/dragoman.training.v1.TrainingService/SubmitCoder',
             dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCoderRequest.SerializeToString,
             dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCoderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitCoders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dragoman.training.v1.TrainingService/SubmitCoders',
+            dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCodersRequest.SerializeToString,
+            dragoman_dot_training_dot_v1_dot_training__pb2.SubmitCodersResponse.FromString,
             options,
             channel_credentials,
             insecure,
