@@ -20,7 +20,9 @@ from scorer.spec import ScoresSpec
 
 from tests.support.llm_engine import Engine, engine, free_port, home, wait_until_healthy
 from tests.support.local_run import run_local
+from tests.support.synthetic_latents import in_folder
 from tests.unit.scorer import planted as p
+from tests.unit.scorer import steered as s
 from tests.unit.scorer.test_scores_kind import statistics, table
 
 MINILM = "all-minilm-l6-v2"
@@ -69,7 +71,7 @@ def spec(scorer: str, **changes: object) -> ScoresSpec:
 
 
 COUNTS = {"simulation": 1, "discrimination": 2}
-ASKED = ("intruder", "discrimination", "simulation", "embedding", "example_embedding")
+ASKED = ("intruder", "discrimination", "simulation", "embedding", "example_embedding", "faithfulness", "output")
 """Detection and fuzzing are in test_scorer_llm.py, surprisal is below; the others ask as one of these does."""
 
 
@@ -83,6 +85,9 @@ def test_every_scorer_gives_numbers_with_a_real_engine(
     if scorer == "simulation":  # a request a token: one latent
         laid = p.lay_out(p.planted(LATENTS, outcomes={1: "rare"}), tmp_path / "in")
         inputs = laid.inputs
+    if scorer in ("faithfulness", "output"):  # output: two other latents stand beside
+        changes |= {"effects_id": s.EFFECTS_ID, "active_count": 3 if scorer == "output" else 2}
+        inputs = {**inputs, "effects": in_folder(s.effects_parts(LATENTS + 1), tmp_path)}
     if scorer == "intruder":  # the longest prompts: one latent, and no explanations
         changes, inputs = {**changes, "explanations_id": "", "latent_count": 1}, {"latents": inputs["latents"]}
     made = run_local(kind(laid, running, embedding), spec(scorer, **changes), inputs, tmp_path / "scores")
@@ -102,13 +107,14 @@ def test_every_scorer_gives_numbers_with_a_real_engine(
     assert len(set(answers)) > len(answers) / 2, "the engine answers differently to different questions"
 
 
-def test_surprisal_is_refused_at_submit_since_this_engine_tells_nothing_of_prompts(
-    laid: p.Laid, running: Engine, embedding: Engine
+@pytest.mark.parametrize(("scorer", "effects_id"), [("surprisal", ""), ("intervention", s.EFFECTS_ID)])
+def test_what_needs_prompts_is_refused_at_submit_since_this_engine_tells_nothing_of_them(
+    laid: p.Laid, running: Engine, embedding: Engine, scorer: str, effects_id: str
 ) -> None:
     found = probe(running.url)
     assert (found.logprobs, found.json_schema, found.prompt_logprobs) == (True, True, False)
     with pytest.raises(InvalidSpec, match="tells no prompt log-probabilities") as error:
-        kind(laid, running, embedding).resolve(spec("surprisal"))
+        kind(laid, running, embedding).resolve(spec(scorer, effects_id=effects_id))
     assert error.value.reason == "ENGINE_LACKS"
 
 

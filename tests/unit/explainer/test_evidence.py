@@ -17,7 +17,7 @@ from dragoman.errors import UserTaskError
 from dragoman.folder import FolderArtifact, FolderArtifacts
 from dragoman.llm import Failure, FailureKind
 from explainer.core.counters import same_token_order, silent_in
-from explainer.effects_source import nearest_target, read_evidence
+from explainer.effects_source import read_evidence
 from explainer.explanations_kind import ExplanationsKind
 from explainer.spec import ExplanationsSpec, NlaRef, Price
 from explainer.verbaliser import Place
@@ -25,6 +25,7 @@ from explainer.writer import Written
 from hypothesis import given
 from hypothesis import strategies as st
 from latent_cache import Entries
+from latent_cache.effects import nearest_target
 from latent_cache.tables import NEIGHBOURS_NAME, NEIGHBOURS_SCHEMA
 
 from tests.support.latents_writer import Kept

@@ -23,7 +23,7 @@ from tests.support.latents_writer import Kept
 from tests.support.local_run import reversed_order, run_local
 from tests.unit.scorer import planted as p
 
-SCORERS = ("detection", "fuzzing")
+SCORERS = ("detection", "fuzzing", "fuzzing_silent")
 LATENTS = 16
 
 
@@ -95,8 +95,11 @@ def _by_first_place(asked: p.Asked) -> float:
 
 
 @pytest.mark.parametrize("rule", [_by_place, _by_mark_count, _by_first_place])
-def test_judge_of_mark_positions_gets_exactly_the_floor(laid: p.Laid, tmp_path: Path, rule: p.Rule) -> None:
-    for row in table(score(laid, p.RuleJudge(rule), tmp_path, spec("fuzzing")), "latents.parquet"):
+@pytest.mark.parametrize("scorer", ["fuzzing", "fuzzing_silent"])
+def test_judge_of_mark_positions_gets_exactly_the_floor(
+    laid: p.Laid, tmp_path: Path, rule: p.Rule, scorer: str
+) -> None:
+    for row in table(score(laid, p.RuleJudge(rule), tmp_path, spec(scorer)), "latents.parquet"):
         assert row["auroc"] == pytest.approx(0.5, abs=1e-12)
         assert row["balanced_accuracy"] == pytest.approx(0.5, abs=1e-12)
         assert row["n_active"] == row["n_inactive"] >= 15
@@ -182,7 +185,7 @@ def test_a_document_that_the_explainer_saw_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_examples_are_what_they_say(laid: p.Laid, tmp_path: Path, scorer: str) -> None:
     examples = table(score(laid, p.RuleJudge(p.oracle), tmp_path, spec(scorer)), "examples.parquet")
-    negative = {"detection": "random", "fuzzing": "wrong_marks"}[scorer]
+    negative = {"fuzzing": "wrong_marks"}.get(scorer, "random")
     for e in examples:
         active = np.asarray(e["activations"]) > 0
         words = [t.strip() in p.latent_words(e["latent"]) for t in e["tokens"]]
@@ -190,8 +193,8 @@ def test_examples_are_what_they_say(laid: p.Laid, tmp_path: Path, scorer: str) -
         assert e["type"] == ("active" if e["label"] else negative)
         assert (e["quantile"] >= 0) is e["label"]
         assert active.any() == (e["type"] != "random")
-        assert any(e["marked"]) == (scorer == "fuzzing")
-        if scorer == "fuzzing":
+        assert any(e["marked"]) == (scorer != "detection")
+        if scorer != "detection":
             assert (active & np.asarray(e["marked"])).any() == e["label"]
 
 
@@ -247,17 +250,25 @@ def test_prompts_are_those_of_the_version() -> None:
     """Who changes a prompt must give its method and ScoresKind a new version, and then the new digest here."""
     window = Window(0, 0, 0, "test", np.arange(4, dtype=np.int32), np.asarray([0, 1, 1, 0], np.float32))
     example = Example(0, window, "active", True, 9, window.activations > 0)
-    five = replace(example, company=tuple(Shown(window, example.marks, 9) for _ in range(5)))
+    company = {"intervention": 2, "output": 9, **{m.name: 5 for m in METHODS.values() if m.label_free}}
     pieces = [" one", " two", " three\n", " four"]
     requests = {
-        m.version: m.request(five if m.label_free else example, "an  explanation", lambda _: pieces)
+        m.version: m.request(
+            replace(example, company=(Shown(window, example.marks, 9),) * company.get(m.name, 0)),
+            "an  explanation",
+            lambda _: pieces,
+        )
         for m in METHODS.values()
     }
     prompts = {version: getattr(request, "prompt", repr(request)) for version, request in requests.items()}
-    assert ScoresKind.version == 3
+    assert ScoresKind.version == 4
     assert {version: sha256(prompt.encode()).hexdigest()[:16] for version, prompt in prompts.items()} == {
         "detection-typed-2": "269b8adcd90f541a",
         "fuzzing-wrong_marks-1": "7452721691c16a7d",
+        "fuzzing-silent_marks-1": "7452721691c16a7d",
+        "intervention-1": "fef92b0aead2858c",
+        "faithfulness-1": "d778869af1aad5ec",
+        "output-rotated-1": "d8d24847741b14af",
         "intruder-rotated-1": "853028d869511265",
         "decile_intruder-rotated-1": "bbece01633059541",
         "embedding-plain-1": "fa2ccb3102194094",

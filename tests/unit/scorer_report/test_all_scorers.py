@@ -21,8 +21,9 @@ def test_every_form_of_question_is_shown(tmp_path: Path) -> None:
         name: {metric: card["floor"] for metric, card in scorer["metrics"].items()}
         for name, scorer in document["scorers"].items()
     }
+    assert 0.2 < floors["detection"].pop("purity") < 0.8  # the share of yes
     assert floors["detection"] == pytest.approx(
-        {"auroc": 0.5, "balanced_accuracy": 0.5, "auprc": 0.5, "f1": 2 / 3}, abs=0.03
+        {"auroc": 0.5, "balanced_accuracy": 0.5, "auprc": 0.5, "f1": 2 / 3, "responsiveness": 0.0}, abs=0.03
     )
     assert floors["intruder"] == pytest.approx({"accuracy": 0.2, "auroc": 0.5})
     assert floors["simulation"] == {"pearson": 0.0}

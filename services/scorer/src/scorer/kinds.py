@@ -16,5 +16,5 @@ def build(config: Config, store: Store) -> list[AnyKind]:
     """Returns the kinds with what they need of the world. Connects to nothing."""
     cache = StoreResponseCache(store.objects)
     embedder = EndpointEmbedder(config.embedder, cache)
-    scores = ScoresKind(LlmJudge(config.engine, cache), store, embedder)
+    scores = ScoresKind(LlmJudge(config.engine, cache), store, embedder, config.price)
     return [scores, ScorecardKind(store), TriageKind(store, embedder)]

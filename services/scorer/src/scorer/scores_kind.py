@@ -3,33 +3,36 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from dragoman.artifacts import Artifact, InputInfo, PartInfo
 from dragoman.errors import FailedPrecondition, InvalidSpec, TransientTaskError, Violation
 from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
+from dragoman.llm.price import Price, planned_statistics
 from latent_cache import KeptWindows
 
-from scorer.core.examples import NEAR, NEIGHBOUR, RANDOM, check_disjoint, interleaved, numbered, placed
+from scorer.asking import Asking, asked_counts
+from scorer.core.examples import DECODER, NEAR, NEIGHBOUR
 from scorer.core.explained import Explained
 from scorer.core.judgement import EXAMPLES_SCHEMA, TIMEOUT, Question, Verdict
-from scorer.core.measures import LABELLED, RANKED
-from scorer.core.questions import label_free_questions, questions
+from scorer.core.measures import SIDED
 from scorer.core.requests import Request
-from scorer.core.rivals import rivals_of
-from scorer.core.scorers import METHODS, Counts
+from scorer.core.scorers import METHODS
 from scorer.core.scorers.method import EMBEDDINGS
 from scorer.core.stopping import StoppingRule
 from scorer.core.turns import Turns
+from scorer.counting import BUDGET_PART, Reach, budget, count
+from scorer.effects_checks import effects_violations, missing_effects
 from scorer.embedder import Embedder
+from scorer.hard_negatives import Vectors
 from scorer.judge import Judge
 from scorer.spec import ScoresSpec
+from scorer.stages import BUDGET, COUNT, JUDGE, TABLES, stage_names
 from scorer.summing import tables
 from scorer.tables import LATENTS, read_explained, table_bytes
-from scorer.windows import HeldOutWindows
 
-_JUDGE = 0
 _MOST_TASKS = 10_000
 
 Steps = Iterator[Progress | Part | Checkpoint]
@@ -44,29 +47,33 @@ class Artifacts(Protocol):
 
 
 class ScoresKind:
-    """Judges windows (stage 0, some latents a task), then sums up (stage 1, one task)."""
+    """Counts tokens where asked to, judges windows (some latents a task), then sums up (one task)."""
 
     name = "scores"
-    version = 3
+    version = 4
     description = "Scores latents and their explanations on held-out windows: metrics with intervals, floors, nulls."
     spec = ScoresSpec
-    input_kinds: Mapping[str, str] = {"explanations": "explanations", "latents": "latents"}
+    input_kinds: Mapping[str, str] = {role: role for role in ("effects", "explanations", "latents")}
 
-    def __init__(self, judge: Judge, artifacts: Artifacts, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self, judge: Judge, artifacts: Artifacts, embedder: Embedder | None = None, price: Price | None = None
+    ) -> None:
+        """`price`: what tokens cost, where that is known."""
         self._judge = judge
         self._artifacts = artifacts
         self._embedder = embedder
+        self._price = price
 
     def inputs(self, spec: ScoresSpec) -> Mapping[str, str]:
         """See JobKind.inputs."""
-        explanations = {"explanations": spec.explanations_id} if spec.explanations_id else {}
-        return {**explanations, "latents": spec.latents_id}
+        given = {"effects": spec.effects_id, "explanations": spec.explanations_id, "latents": spec.latents_id}
+        return {role: id_ for role, id_ in given.items() if id_ or role == "latents"}
 
     def resolve(self, spec: ScoresSpec) -> ScoresSpec:
         """Fills in the judge's name.
 
         Raises Unavailable without an engine, InvalidSpec for an unknown model, one that cannot do what the scorer
-        needs, or a scorer that shows explanations where there are none.
+        needs, or a scorer that lacks explanations or effects that it reads.
         """
         method = METHODS[spec.scorer]
         if not spec.explanations_id and not method.label_free:
@@ -75,26 +82,28 @@ class ScoresKind:
                 f"{spec.scorer} scores explanations; give explanations_id, or a scorer that needs none: {free}",
                 field="explanations_id",
             )
+        if violations := [*missing_effects(spec), *_budget_violations(spec)]:
+            raise InvalidSpec(violations)
         found: dict[str, object] = {}
         if EMBEDDINGS not in method.needs:
             found["llm"] = self._judge.resolve(spec.llm, method.needs)
         if EMBEDDINGS in method.needs or spec.near_count:
             found["embedder"] = self._embeds().resolve(spec.embedder)
+        if spec.dry_run and spec.price is None:
+            found["price"] = self._price
         return spec.model_copy(update=found)
 
     def check(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> None:
-        """Raises InvalidSpec: other latents were explained, none was, or it asks for windows that are not kept."""
+        """Raises InvalidSpec: other latents were explained, none was, or it asks for what is not kept."""
+        kept = KeptWindows.of(inputs["latents"])
         violations = [
-            *_window_violations(spec, KeptWindows.of(inputs["latents"])),
+            *(effects_violations(spec, inputs["effects"]) if spec.effects_id else _window_violations(spec, kept)),
             *_negative_violations(spec, inputs["latents"]),
         ]
         if violations:
             raise InvalidSpec(violations)
         if "explanations" in inputs:
             _check_explanations(spec, inputs["explanations"])
-
-    def _tokens(self, latents_statistics: Mapping[str, Json]) -> Artifact:
-        return self._artifacts.artifact(str(latents_statistics["tokens_id"]))
 
     def plan(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
         """Cuts the attempted latents, in the order of selection, into tasks."""
@@ -103,24 +112,33 @@ class ScoresKind:
         groups: list[Mapping[str, Json]] = [
             {"first": first, "end": min(first + size, attempted)} for first in range(0, attempted, size)
         ]
-        return [Stage("judge", groups), Stage("tables", [{}])]
+        return [Stage(name, groups if name in (COUNT, JUDGE) else [{}]) for name in stage_names(spec)]
 
     def run(self, spec: ScoresSpec, context: Context) -> Steps:
-        """Judges the latents of a task, or sums up.
+        """Counts or judges the questions about the latents of a task, adds up what they cost, or sums up.
 
         Raises DocumentLeak, UserTaskError when nothing can be asked or too little is answered, TransientTaskError when
         the engine is away or too slow.
         """
         yield Progress(0, 1, "questions", "reading")
         explained = read_explained(context.inputs, spec)
-        if context.task.stage == _JUDGE:
-            yield from self._judged(spec, context, explained)
+        stage = stage_names(spec)[context.task.stage]
+        if stage == COUNT:
+            asking = self._asking(spec, context, explained)
+            yield from count(spec, context, asking.tokens, self._judge, asking.attempted, asking.questions())
+        elif stage == BUDGET:
+            yield from budget(spec, context)
+        elif stage == JUDGE:
+            reach = Reach.of(spec, context, len(explained.rows))
+            within = explained.rows[: reach.end if reach.asks else 0]
+            yield from self._judged(spec, context, replace(explained, rows=within))
         else:
+            assert stage == TABLES, f"no stage is named {stage}"
             yield from tables(spec, context, explained)
 
     def _judged(self, spec: ScoresSpec, context: Context, explained: Explained) -> Steps:
         asked: list[tuple[int, list[Question]]] = []
-        for latent, latent_questions in self._questions(spec, context, explained):
+        for latent, latent_questions in self._asking(spec, context, explained).questions():
             asked.append((latent, latent_questions))
             yield Progress(0, max(1, sum(len(q) for _, q in asked)), "questions", f"windows of latent {latent}")
         turns, tokens = Turns(asked, _rule(spec)), Counter[str]()
@@ -147,34 +165,12 @@ class ScoresKind:
             raise FailedPrecondition("this scorer needs embeddings, and the server has no embedder")
         return self._embedder
 
-    def _questions(
-        self, spec: ScoresSpec, context: Context, explained: Explained
-    ) -> Iterator[tuple[int, list[Question]]]:
-        latents = context.inputs["latents"]
-        tokens = self._tokens(latents.manifest.statistics)
-        method = METHODS[spec.scorer]
-        rows = explained.rows[_number(context.task.payload, "first") : _number(context.task.payload, "end")]
-        attempted = [int(row["latent"]) for row in rows]
-        wanted = attempted if method.label_free else [j for j in attempted if j in explained.explanations]
-        windows = HeldOutWindows(
-            latents, tokens, spec.seed, wanted, lambda texts: self._embeds().vectors(texts, spec.embedder)
-        )
-        for latent in wanted:
-            rivals = rivals_of(latent, explained.explanations, method.rivals, spec.seed) if method.rivals else ()
-            drawn, counts = windows.draw(latent, method, _asked(spec), spec.null_count, rivals)
-            examples = method.examples(drawn, counts, spec.seed)
-            if method.label_free:
-                nulls = method.null_examples(drawn, counts, spec.seed, spec.null_count)
-                check_disjoint(latent, [*examples, *nulls], explained.seen_by(latent, None))
-                yield latent, label_free_questions(method, numbered(examples), numbered(nulls), windows.pieces)
-                continue
-            partners = explained.partners if spec.null_count else {}
-            check_disjoint(latent, examples, explained.seen_by(latent, partners.get(latent)))
-            ordered = interleaved(examples) if spec.stop else placed(examples, spec.seed)
-            yield (
-                latent,
-                questions(method, ordered, windows.pieces, explained.explanations, partners, spec.null_count),
-            )
+    def _asking(self, spec: ScoresSpec, context: Context, explained: Explained) -> Asking:
+        latents = context.inputs["latents"].manifest
+        tokens = self._artifacts.artifact(str(latents.statistics["tokens_id"]))
+        coder = self._artifacts.artifact(latents.inputs["coder"]) if spec.decoder_count else None
+        vectors: Vectors = lambda texts: self._embeds().vectors(texts, spec.embedder)  # noqa: E731
+        return Asking(spec, context, explained, tokens, vectors, coder)
 
     def combine(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
         """Adds the denominators of the selection to what the last stage summed up."""
@@ -188,28 +184,24 @@ class ScoresKind:
             "model": (spec.embedder if EMBEDDINGS in method.needs else spec.llm).model,
             **denominators,
             **found,
+            **_planned(spec, parts),
         }
         return Summary(summed, failed_count=found["question_count"] - found["answered_count"])
 
 
-def _asked(spec: ScoresSpec) -> Counts:
-    asked = {RANDOM: spec.inactive_count, NEIGHBOUR: spec.neighbour_count, NEAR: spec.near_count}
-    return Counts(spec.active_count, {type_: count for type_, count in asked.items() if count})
-
-
 def _window_violations(spec: ScoresSpec, kept: KeptWindows) -> Iterator[Violation]:
     yield from kept.length_violations(spec.window_length)
-    needed = METHODS[spec.scorer].active_needed(_asked(spec))
+    needed = METHODS[spec.scorer].active_needed(asked_counts(spec))
     yield from kept.sampled_violations("active_count" if needed <= spec.active_count else "inactive_count", needed)
 
 
 def _negative_violations(spec: ScoresSpec, latents: InputInfo) -> Iterator[Violation]:
     types = METHODS[spec.scorer].negative_types
-    for field, type_ in (("neighbour_count", NEIGHBOUR), ("near_count", NEAR)):
+    for field, type_ in (("neighbour_count", NEIGHBOUR), ("decoder_count", DECODER), ("near_count", NEAR)):
         if getattr(spec, field) and type_ not in types:
             able = ", ".join(name for name, method in METHODS.items() if type_ in method.negative_types)
             yield Violation(field, f"{spec.scorer} makes its own negatives; leave it out, or take one of {able}")
-    if spec.stop and METHODS[spec.scorer].form not in (LABELLED, RANKED):
+    if spec.stop and METHODS[spec.scorer].form not in SIDED:
         yield Violation("stop", f"{spec.scorer} has no positives and negatives to stop by; leave it out")
     neighbours: Any = latents.spec.get("neighbours", 0)
     if spec.neighbour_count and not neighbours:
@@ -217,6 +209,20 @@ def _negative_violations(spec: ScoresSpec, latents: InputInfo) -> Iterator[Viola
             "neighbour_count",
             f"{latents.id} was made without neighbours; expected 0, or give latents made with neighbours: 10",
         )
+
+
+def _budget_violations(spec: ScoresSpec) -> Iterator[Violation]:
+    asks_none = EMBEDDINGS in METHODS[spec.scorer].needs
+    for field in ("token_budget", "dry_run"):
+        if getattr(spec, field) and asks_none:
+            yield Violation(field, f"{spec.scorer} asks no language model; leave {field} out")
+    if spec.price is not None and not spec.dry_run:
+        yield Violation("price", "only a dry run tells a cost; leave price out, or set dry_run")
+
+
+def _planned(spec: ScoresSpec, parts: Sequence[PartInfo]) -> dict[str, Json]:
+    counted: Mapping[str, Json] = next((part.metadata for part in parts if part.name == BUDGET_PART), {})
+    return {"token_budget": spec.token_budget or None, **planned_statistics(counted, spec.price)}
 
 
 def _check_explanations(spec: ScoresSpec, explanations: InputInfo) -> None:

@@ -3,11 +3,13 @@
 from typing import Literal, Self
 
 from dragoman.kinds import Spec
+from dragoman.llm.price import Price
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 Scorer = Literal[
     "detection",
     "fuzzing",
+    "fuzzing_silent",
     "intruder",
     "decile_intruder",
     "embedding",
@@ -16,6 +18,9 @@ Scorer = Literal[
     "simulation_token_by_token",
     "surprisal",
     "discrimination",
+    "intervention",
+    "faithfulness",
+    "output",
 ]
 
 
@@ -77,6 +82,17 @@ class ScoresSpec(Spec):
     """Negatives that are the silent windows nearest to the activating ones by their embedding."""
     stop: Stopping | None = None
     """None: all examples are judged."""
+    effects_id: str = ""
+    """Only for scorers of steered texts."""
+    kl_target: float | None = Field(default=None, gt=0.0)
+    """At which of the effects' targets; None: at the one nearest to 1 nat."""
+    token_budget: int = Field(default=0, ge=0, le=2**63 - 1)
+    """Most tokens that the job may spend, prompts and answers together; 0: no limit."""
+    dry_run: bool = False
+    """Count the tokens, ask nothing."""
+    price: Price | None = None
+    decoder_count: int = Field(default=0, ge=0, le=1_000)
+    """Negatives that are strong windows of latents whose decoder directions are like this one's."""
 
     @model_validator(mode="before")
     @classmethod
@@ -91,6 +107,11 @@ class ScoresSpec(Spec):
         if self.explanations_id and self.latent_count:
             raise ValueError("latent_count is for latents without explanations; leave it out, or explanations_id")
         return self
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether prompts are counted before any is sent."""
+        return self.dry_run or self.token_budget > 0
 
     @field_validator("null_count")
     @classmethod

@@ -17,8 +17,13 @@ from scorer.core.latent_filters import LatentFilters
 from scorer.core.latent_score import LATENTS_SCHEMA, Scoring, latent_score
 from scorer.core.rivals import label_statistics
 from scorer.core.scorers import METHODS
+from scorer.core.scorers.method import EFFECTS
+from scorer.core.steering import steering_statistics
 from scorer.core.stopping import saving
+from scorer.counting import OVER_BUDGET, PLANNED, Reach
 from scorer.spec import ScoresSpec
+from scorer.stages import JUDGE, parts_of
+from scorer.steered_source import read_steering
 from scorer.tables import EXAMPLES, LATENTS, TYPES, ExamplesWriter, by_latent, table_bytes
 
 
@@ -32,11 +37,10 @@ def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator
     how = Scoring(method.form, method.choices, spec.seed, spec.bootstrap_count)
     tally, scores = Tally(method.form), {}
     types: list[dict[str, object]] = []
-    filters = LatentFilters(LatentCache(context.inputs["latents"]).index)
-    of_latent = {latent: {**row, **filters.of(latent)} for row in explained.rows for latent in [int(row["latent"])]}
+    of_latent = _known(spec, context, explained)
     path = context.scratch / EXAMPLES
     with ExamplesWriter(path) as writer:
-        for part in context.parts[0]:
+        for part in parts_of(spec, context, JUDGE):
             rows = writer.add(context.own.read(part.name))
             tally.add(rows)
             ends = _ends(part, spec)
@@ -44,11 +48,15 @@ def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator
                 scores[latent] = latent_score({**of_latent[latent], **ends.get(latent, {})}, own, how)
                 types += type_rows(latent, own, how)
                 yield Progress(len(scores), len(explained.rows), "latents")
-    _check_answers(spec, tally, explained)
+    if tally.question_count or not spec.counts_tokens:
+        _check_answers(spec, tally, explained)
     ordered = [scores.get(latent) or latent_score(row, (), how) for latent, row in of_latent.items()]
     summed = statistics(ordered, tally, how, spec.null_count, method.label_free)
+    summed |= {why: sum(row["stopped"] == why for row in ordered) for why in (OVER_BUDGET, PLANNED)}
     if spec.stop:
         summed["stopping"] = _stopping(ordered)
+    if EFFECTS in method.needs:
+        summed["steering"] = steering_statistics(ordered)
     if explained.explanations:
         summed["labels"] = label_statistics(explained.explanations)
     if types:
@@ -64,6 +72,19 @@ def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator
         yield Part(TYPES, data=table_bytes(types, TYPES_SCHEMA), row_count=len(types))
 
 
+def _known(spec: ScoresSpec, context: Context, explained: Explained) -> dict[int, dict[str, Any]]:
+    """What is known of each attempted latent, whatever was answered."""
+    filters = LatentFilters(LatentCache(context.inputs["latents"]).index)
+    found = {latent: {**row, **filters.of(latent)} for row in explained.rows for latent in [int(row["latent"])]}
+    reach, free = Reach.of(spec, context, len(found)), METHODS[spec.scorer].label_free
+    for place, row in enumerate(found.values()):
+        row["stopped"] = reach.unasked(place) if free or row["explanation"] is not None else None
+    if "effects" in context.inputs:
+        steering = read_steering(context.inputs["effects"], spec.kl_target, found)
+        found = {latent: {**row, **steering[latent].columns} for latent, row in found.items()}
+    return found
+
+
 def _ends(part: PartInfo, spec: ScoresSpec) -> dict[int, dict[str, object]]:
     """Why judging of a task's latents stopped, and how many examples there were."""
     stopped: Any = part.metadata["stopped"] if spec.stop else {}
@@ -71,7 +92,7 @@ def _ends(part: PartInfo, spec: ScoresSpec) -> dict[int, dict[str, object]]:
 
 
 def _stopping(rows: Sequence[Mapping[str, Any]]) -> dict[str, Json]:
-    judged = [row for row in rows if row["stopped"] is not None]
+    judged = [row for row in rows if row["stopped"] not in (None, OVER_BUDGET, PLANNED)]
     asked = [row["n_active"] + row["n_inactive"] for row in judged]
     available = [row["n_available"] for row in judged]
     reasons = Counter(str(row["stopped"]) for row in judged)
@@ -85,9 +106,15 @@ def _stopping(rows: Sequence[Mapping[str, Any]]) -> dict[str, Json]:
 
 def _check_answers(spec: ScoresSpec, tally: Tally, explained: Explained) -> None:
     if not tally.question_count:
+        lacking = (
+            f"none has enough texts at the KL target in {spec.effects_id}; give effects of these latents, or take "
+            "another kl_target"
+            if spec.effects_id
+            else f"none has enough windows of {spec.window_length} tokens in test documents; use more text or a "
+            "shorter window_length"
+        )
         raise UserTaskError(
-            f"no question could be asked about the {len(explained.rows)} attempted latents: none has enough "
-            f"windows of {spec.window_length} tokens in test documents; use more text or a shorter window_length",
+            f"no question could be asked about the {len(explained.rows)} attempted latents: {lacking}",
             reason="NO_WINDOWS",
         )
     if tally.failed_count > spec.max_failed_fraction * tally.question_count:

@@ -11,7 +11,7 @@ from dragoman.ids import Json, derived_seed
 
 from scorer.core.judgement import ANSWERED, SCORE
 from scorer.core.latent_score import Scoring
-from scorer.core.measures import LABELLED, METRICS, TRIALS
+from scorer.core.measures import METRICS, TRIALS, YES_OR_NO
 from scorer.core.metrics import constant_answer_accuracy, mean_interval
 
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens")
@@ -84,7 +84,7 @@ def statistics(
         "answered_count": answered,
         "failed_by_outcome": dict(tally.failed),
         "question_count_by_type": dict(sorted(tally.types.items())),
-        "constant_answer_accuracy": constant_answer_accuracy(tally.right) if how.form in (LABELLED, TRIALS) else None,
+        "constant_answer_accuracy": constant_answer_accuracy(tally.right) if how.form in YES_OR_NO | {TRIALS} else None,
         **{name: tally.tokens[name] for name in _TOKENS},
         "notes": list(_notes(latents, tally, null_count, label_free)),
     }

@@ -9,7 +9,7 @@ from dragoman.ids import Json, derived_seed
 
 from scorer.core.judgement import SCORE, SHUFFLED
 from scorer.core.latent_score import Scoring
-from scorer.core.measures import LABELLED, RANKED, Answers
+from scorer.core.measures import SIDED, Answers
 from scorer.core.metrics import mean_interval
 
 _METRICS = ("auroc", "balanced_accuracy")
@@ -32,7 +32,7 @@ Row = Mapping[str, Any]
 
 def type_rows(latent: int, rows: Sequence[Row], how: Scoring) -> list[dict[str, object]]:
     """Returns a row of TYPES_SCHEMA for each type of negative of a latent; none where there are no labels."""
-    if how.form not in (LABELLED, RANKED):
+    if how.form not in SIDED:
         return []
     types = sorted({str(row["type"]) for row in rows if not row["label"]})
     return [_row(latent, type_, [r for r in rows if r["label"] or r["type"] == type_], how) for type_ in types]

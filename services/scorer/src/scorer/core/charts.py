@@ -55,9 +55,10 @@ def path(points: Sequence[tuple[float, float]], kind: str, close: bool = False) 
     return el("path", {"d": d, "class": kind})
 
 
-def score_scale(lowest: float, start: float, end: float) -> Scale:
-    """A scale for scores: up to 1, down to 0.3 or as far as there is something."""
-    return Scale(min(0.3, max(-1.0, math.floor(lowest * 10.0) / 10.0)), 1.0, start, end)
+def score_scale(ends: tuple[float, float], start: float, end: float) -> Scale:
+    """A scale for scores that reaches both ends, in tenths."""
+    low, high = math.floor(ends[0] * 10.0) / 10.0, math.ceil(ends[1] * 10.0) / 10.0
+    return Scale(low, max(high, low + 0.1), start, end)
 
 
 def nice_step(span: float, count: int) -> float:

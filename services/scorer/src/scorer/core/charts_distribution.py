@@ -30,10 +30,10 @@ class ScoredLatent:
     """Id of the latent's card on the page, if it has one."""
 
 
-def distribution(metric: MetricCard, points: Mapping[str, Sequence[ScoredLatent]], lowest: float) -> Html:
-    """Draws smoothed densities over two strips of dots, one dot a latent, on an axis that reaches `lowest`."""
+def distribution(metric: MetricCard, points: Mapping[str, Sequence[ScoredLatent]], ends: tuple[float, float]) -> Html:
+    """Draws smoothed densities over two strips of dots, one dot a latent, on an axis with these `ends`."""
     values = {side: np.asarray([p.value for p in points[side]], np.float64) for side in SIDES}
-    scale = score_scale(lowest, _LEFT, _WIDTH - _RIGHT)
+    scale = score_scale(ends, _LEFT, _WIDTH - _RIGHT)
     bottom = _HILL_BOTTOM + 10.0 + 2.0 * _STRIP
     strips = [
         _strip(side, metric, points[side], _HILL_BOTTOM + 10.0 + i * _STRIP, scale) for i, side in enumerate(SIDES)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from scorer.core.charts import Scale, diamond, label, line, score_scale, svg
+from scorer.core.charts import Scale, diamond, label, line, nice_step, score_scale, svg
 from scorer.core.report_markup import Html, el
 from scorer.core.scorecard import CONTROL, TRAINED, MetricCard
 from scorer.core.scorecard_statistics import Estimate
@@ -13,23 +13,25 @@ _WIDTH = 460.0
 _LEFT = 132.0
 
 
-def means(metric: MetricCard, lowest: float) -> Html:
-    """Draws the means of both sides and of their shuffled nulls, with intervals, on an axis that reaches `lowest`."""
+def means(metric: MetricCard, ends: tuple[float, float]) -> Html:
+    """Draws the means of both sides and of their shuffled nulls, with intervals, on an axis with these `ends`."""
     rows = [
         ("trained", TRAINED, metric.sides[TRAINED].score),
         ("control", CONTROL, metric.sides[CONTROL].score),
         ("trained, shuffled", f"{TRAINED} null", metric.sides[TRAINED].shuffled),
         ("control, shuffled", f"{CONTROL} null", metric.sides[CONTROL].shuffled),
     ]
-    scale = score_scale(lowest, _LEFT, _WIDTH - 16.0)
+    scale = score_scale(ends, _LEFT, _WIDTH - 16.0)
     bottom = 14.0 + _ROW * len(rows)
     drawn = [_row(14.0 + _ROW * (i + 0.5), words, kind, e, scale) for i, (words, kind, e) in enumerate(rows)]
     told = "; ".join(f"{words} {full(e)}" for words, _, e in rows)
     return svg(_WIDTH, bottom + 24.0, f"Means: {told}", axis(scale, 8.0, bottom, metric.floor), drawn)
 
 
-def axis(scale: Scale, top: float, bottom: float, floor: float, step: float = 0.1) -> list[Html]:
+def axis(scale: Scale, top: float, bottom: float, floor: float) -> list[Html]:
     """Draws a score axis at the bottom with the floor as a dashed line."""
+    span = scale.high - scale.low
+    step = 0.1 if span <= 2.0 else nice_step(span, 8)
     ticks = [
         [line(scale(t), top, scale(t), bottom, "grid"), label(scale(t), bottom + 15.0, number(t, 1))]
         for t in scale.ticks(step)
@@ -42,7 +44,8 @@ def small(
     value: float | None, low: float | None, high: float | None, null: float | None, side: str, floor: float | None
 ) -> Html:
     """Draws one latent's score with its interval, its shuffled score as a ring, and the floor."""
-    scale = Scale(min([0.0, *(v for v in (value, low, null) if v is not None)]), 1.0, 5.0, 155.0)
+    known = [v for v in (value, low, high, null) if v is not None]
+    scale = Scale(min([0.0, *known]), max([1.0, *known]), 5.0, 155.0)
     told = full(Estimate(value, low, high, 1)).removesuffix(" n=1")
     pieces: list[Html] = [line(5.0, 9.0, 155.0, 9.0, "axis")]
     if floor is not None:

@@ -18,6 +18,8 @@ DECODER = "decoder_neighbour"
 OTHER_DECILE = "other_decile"
 SAME_DECILE = "same_decile"
 SIMILAR_LABEL = "similar_label"
+STEERED = "steered"
+CLEAN = "clean"
 
 
 class DocumentLeak(UserTaskError):

@@ -10,6 +10,7 @@ from dragoman.ids import derived_seed
 from scorer.core.judgement import ANSWERED, SCORE, SHUFFLED
 from scorer.core.latent_filters import FILTER_COLUMNS
 from scorer.core.measures import FORMS, METRICS, Answers, Measure
+from scorer.core.steering import STEERING_COLUMNS
 
 LATENTS_SCHEMA = pa.schema(
     [
@@ -19,6 +20,7 @@ LATENTS_SCHEMA = pa.schema(
         ("density", pa.float64()),
         ("explanation", pa.string()),
         *FILTER_COLUMNS,
+        *STEERING_COLUMNS,
         ("n_active", pa.int32()),
         ("n_inactive", pa.int32()),
         ("n_answered", pa.int32()),
@@ -60,9 +62,9 @@ class Scoring:
 def latent_score(explained: Row, rows: Sequence[Row], how: Scoring) -> dict[str, object]:
     """Returns one row of LATENTS_SCHEMA.
 
-    `explained` is the latent's row of explanations.parquet with its FILTER_COLUMNS, `rows` its rows of examples.parquet
-    (none when it has no explanation or no window could be used). Only usable answers count in a score; the others are
-    counted beside it.
+    `explained` is the latent's row of explanations.parquet with its FILTER_COLUMNS and, of scorers of steered texts,
+    STEERING_COLUMNS; `rows` its rows of examples.parquet (none when it has no explanation or no window could be used).
+    Only usable answers count in a score; the others are counted beside it.
     A score is None where what it needs was not answered: a positive and a negative, a trial, a log-probability.
     """
     latent = int(explained["latent"])
@@ -72,7 +74,7 @@ def latent_score(explained: Row, rows: Sequence[Row], how: Scoring) -> dict[str,
     scores = {name: value for metric in METRICS for name, value in _columns(metric, own, null, latent, how).items()}
     return {
         **{name: explained[name] for name in ("latent", "rank", "firing_count", "density", "explanation")},
-        **{name: explained.get(name) for name, _ in FILTER_COLUMNS},
+        **{name: explained.get(name) for name, _ in (*FILTER_COLUMNS, *STEERING_COLUMNS)},
         "n_active": sum(bool(r["label"]) for r in score_rows),
         "n_inactive": sum(not r["label"] for r in score_rows),
         "n_answered": answered,

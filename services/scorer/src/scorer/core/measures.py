@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from scorer.core import metrics, precision
+from scorer.core import fade, metrics, precision
 from scorer.core.correlation import Simulated, pearson, pearson_interval
 from scorer.core.forced_choice import concordance, mean_of_trials, trials_interval
 from scorer.core.judgement import ANSWERED
@@ -28,6 +28,9 @@ class Answers:
     shares: Sequence[Float[np.ndarray, " choices"]]
     places: Sequence[int]
     windows: Sequence[Simulated]
+    rated_yes: Float[np.ndarray, " rated_yes"]
+    """The strongest activation of each example that was answered yes."""
+    rated_no: Float[np.ndarray, " rated_no"]
 
     @classmethod
     def of(cls, rows: Sequence[Row], arm: str) -> "Answers":
@@ -40,6 +43,7 @@ class Answers:
             _column(yes, "answer", np.bool_), _column(no, "answer", np.bool_),
             [np.asarray(r["shares"], np.float64) for r in trials], [int(r["place"]) for r in trials],
             [_simulated(r) for r in usable if r["predicted"] is not None],
+            _peaks(usable, answer=True), _peaks(usable, answer=False),
         )  # fmt: skip
 
     @property
@@ -101,13 +105,50 @@ _SIMULATED: Mapping[str, Measure] = {
         lambda _, __: 0.0,
     ),
 }
+_RATED: Mapping[str, Measure] = {
+    **_LABELLED,
+    "responsiveness": Measure(
+        lambda a: fade.responsiveness(a.rated_yes, a.rated_no),
+        lambda a, seed, n: fade.separation_interval(a.rated_yes, a.rated_no, seed, n),
+        lambda _, __: 0.0,
+    ),
+    "purity": Measure(
+        lambda a: fade.purity(a.rated_yes, a.rated_no),
+        lambda a, seed, n: precision.average_precision_interval(a.rated_yes, a.rated_no, seed, n),
+        lambda a, _: fade.purity_floor(a.rated_yes.size, a.rated_no.size),
+    ),
+}
+_FAITHFUL: Mapping[str, Measure] = {
+    "faithfulness": Measure(
+        lambda a: fade.faithfulness(a.said_of_yes, a.said_of_no),
+        lambda a, seed, n: fade.faithfulness_interval(a.said_of_yes, a.said_of_no, seed, n),
+        lambda _, __: 0.0,
+    ),
+    **_LABELLED,
+}
+_CHANGE: Mapping[str, Measure] = {
+    "log_prob_change": Measure(
+        lambda a: mean_of_trials(a.yes),
+        lambda a, seed, n: trials_interval(a.yes, seed, n),
+        lambda _, __: 0.0,
+    ),
+}
 _RANKED: Mapping[str, Measure] = {name: _LABELLED[name] for name in ("auroc", "auprc")}
-LABELLED, RANKED, TRIALS, SIMULATED = "labelled", "ranked", "trials", "simulated"
+LABELLED, RATED, FAITHFUL, RANKED = "labelled", "rated", "faithful", "ranked"
+TRIALS, SIMULATED, CHANGE = "trials", "simulated", "change"
 FORMS: Mapping[str, Mapping[str, Measure]] = {
-    LABELLED: _LABELLED, RANKED: _RANKED, TRIALS: _TRIALS, SIMULATED: _SIMULATED,
+    LABELLED: _LABELLED, RATED: _RATED, FAITHFUL: _FAITHFUL, RANKED: _RANKED,
+    TRIALS: _TRIALS, SIMULATED: _SIMULATED, CHANGE: _CHANGE,
 }  # fmt: skip
 """Metrics by the form of a scorer's questions, the one that verdicts are about first."""
-METRICS = ("auroc", "accuracy", "pearson", "balanced_accuracy", "auprc", "f1")
+YES_OR_NO = frozenset({LABELLED, RATED, FAITHFUL})
+"""Forms of which each question is answered yes or no."""
+SIDED = YES_OR_NO | {RANKED}
+"""Forms with positives and negatives."""
+METRICS = (
+    "auroc", "accuracy", "pearson", "balanced_accuracy", "auprc", "f1", "responsiveness", "purity", "faithfulness",
+    "log_prob_change",
+)  # fmt: skip
 """All metrics, in the order of the tables' columns."""
 
 
@@ -117,3 +158,7 @@ def _simulated(row: Row) -> Simulated:
 
 def _column(rows: Sequence[Row], name: str, dtype: type[np.generic]) -> "np.ndarray[Any, Any]":
     return np.asarray([r[name] for r in rows if r[name] is not None], dtype)
+
+
+def _peaks(rows: Sequence[Row], answer: bool) -> Float[np.ndarray, " rows"]:
+    return np.asarray([max(r["activations"]) for r in rows if r["answer"] is answer], np.float64)

@@ -85,17 +85,17 @@ def question(prefix: str, explanation: str, text: str) -> str:
 
 def plain_text(pieces: Sequence[str]) -> str:
     """Returns a window, given the text of each token, on one line."""
-    return _one_line("".join(pieces))
+    return one_line("".join(pieces))
 
 
 def marked_line(pieces: Sequence[str], marks: Bool[np.ndarray, " pos"]) -> str:
     """Returns a window on one line with each run of marked tokens between << and >>."""
-    return _one_line(marked(pieces, marks))
+    return one_line(marked(pieces, marks))
 
 
 def marked_text(pieces: Sequence[str], marks: Bool[np.ndarray, " pos"]) -> str:
     """Returns a window on one line with each run of marked tokens between << and >>, and a line that repeats them."""
-    return _with_marks_repeated(_one_line(marked(pieces, marks)))
+    return _with_marks_repeated(one_line(marked(pieces, marks)))
 
 
 def _with_marks_repeated(text: str) -> str:
@@ -116,5 +116,6 @@ def shown(explanation: str) -> str:
     return " ".join(explanation.split())[:LONGEST_EXPLANATION]
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Returns a text without line breaks of its own."""
     return text.replace("\r", "").replace("\n", "\\n")

@@ -6,6 +6,7 @@ from typing import Any
 
 from scorer.core.charts_curve import Curve
 from scorer.core.charts_distribution import ScoredLatent
+from scorer.core.scorecard import ScorerCard
 from scorer.core.scorecard_side import Scorecard
 
 
@@ -62,6 +63,10 @@ class LatentView:
         return card_key(self.side, self.latent)
 
 
+UNBOUNDED = frozenset({"log_prob_change"})
+"""Metrics that do not end at 1."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ancestor:
     """An artifact from which the scorecard was made."""
@@ -89,13 +94,16 @@ class Report:
     software: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-def lowest_score(report: Report) -> float:
-    """Returns the lowest score that any chart shows, so that all charts can share one axis."""
-    sides = [side for scorer in report.card.scorers.values() for side in scorer.verdict.sides.values()]
-    bounds = [estimate.low for side in sides for estimate in (side.score, side.shuffled)]
-    dots = [point.value for found in report.points.values() for side in found.values() for point in side]
-    floors = [scorer.verdict.floor for scorer in report.card.scorers.values()]
-    return min([*dots, *floors, *(low for low in bounds if low is not None)], default=0.5)
+def score_range(report: Report, scorer: ScorerCard) -> tuple[float, float]:
+    """Returns the ends of the axis of a scorer's charts. All whose scores end at 1 share one."""
+    alone = scorer.headline in UNBOUNDED
+    alike = [scorer] if alone else [s for s in report.card.scorers.values() if s.headline not in UNBOUNDED]
+    estimates = [e for s in alike for side in s.verdict.sides.values() for e in (side.score, side.shuffled)]
+    bounds = [bound for e in estimates for bound in (e.low, e.high) if bound is not None]
+    dots = [point.value for s in alike for found in report.points[s.scorer].values() for point in found]
+    values = [*dots, *bounds, *(s.verdict.floor for s in alike)]
+    low = min(values, default=0.5)
+    return (low, max(values)) if alone else (min(0.3, max(-1.0, low)), 1.0)
 
 
 def card_key(side: str, latent: int) -> str:

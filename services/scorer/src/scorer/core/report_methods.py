@@ -38,6 +38,18 @@ _DEFINITIONS = (
         "of two like explanations fits a window.",
     ),
     (
+        "Intervention, faithfulness, output",
+        "What the model writes after a prompt with the latent turned up, at one KL from what it writes without. "
+        "Intervention: log-probability of the explanation after the one text minus after the other (floor 0). "
+        "Faithfulness: the part of the texts that did not match the explanation and then do (floor 0). Output: which "
+        "of three latents' texts fit the explanation (floor of accuracy 1/3).",
+    ),
+    (
+        "Responsiveness, purity",
+        "Of the windows of detection: twice the AUROC, less 1, of activations in windows that the judge said yes to "
+        "(floor 0), and their average precision (floor: the share of yes).",
+    ),
+    (
         "AUPRC, F1",
         "Average precision, and the harmonic mean of precision and recall of the answers yes. They notice labels that "
         "are too narrow or too wide, which AUROC and balanced accuracy do not. Floors: the share of positives, and "

@@ -6,7 +6,7 @@ from scorer.core import scorecard_words as words
 from scorer.core.charts_curve import curves
 from scorer.core.charts_distribution import distribution
 from scorer.core.charts_interval import means
-from scorer.core.report_content import Report, lowest_score
+from scorer.core.report_content import Report, score_range
 from scorer.core.report_markup import Child, Html, Tall, el, table
 from scorer.core.scorecard import CONTROL, MINIMUM_LATENTS, SIDES, TRAINED, MetricCard, ScorerCard, Verdict
 from scorer.core.scorecard_side import Reconstruction, Scorecard, SideCard
@@ -21,6 +21,10 @@ _OF_SCORER = {
     "simulation": "Simulation asks the judge how strongly the latent fires on each token, from the explanation.",
     "simulation_token_by_token": "Simulation, with what was said of each token told to those after it.",
     "discrimination": "Discrimination asks: which of two like explanations, of two latents, fits this window better?",
+    "fuzzing_silent": "Fuzzing, where wrong marks lie on windows in which the latent is silent.",
+    "intervention": "Intervention: how much likelier is the explanation after a text with the latent turned up?",
+    "faithfulness": "Faithfulness asks the judge: does what the explanation says occur once the latent is turned up?",
+    "output": "Output asks: which of three sets of texts was written with the latent turned up?",
     "surprisal": "Surprisal: how much likelier is a window after the explanation than after a generic phrase?",
     "example_embedding": "Example embedding shows no explanation: are activating windows like each other, by vectors?",
 }
@@ -28,7 +32,7 @@ _OF_SCORER = {
 
 def head(report: Report) -> Html:
     """Returns the title and one verdict per scorer."""
-    card, lowest = report.card, lowest_score(report)
+    card = report.card
     subject = card.sides[TRAINED].subject
     about = f"{subject.model}, {subject.hookpoint}, {subject.d_sae:,} latents, k = {subject.k}"
     sides = [
@@ -43,7 +47,7 @@ def head(report: Report) -> Html:
         el(
             "div",
             {"class": "verdicts"},
-            [_verdict(scorer, card.confidence, lowest) for scorer in card.scorers.values()],
+            [_verdict(scorer, report) for scorer in card.scorers.values()],
         ),
         [el("p", {"class": "note"}, el("b", {}, "Note. "), note) for note in card.notes],
     )
@@ -51,8 +55,7 @@ def head(report: Report) -> Html:
 
 def distributions(report: Report) -> Html:
     """Returns one drawing per scorer."""
-    lowest = lowest_score(report)
-    figures = [_figure(scorer, report, lowest) for scorer in report.card.scorers.values()]
+    figures = [_figure(scorer, report) for scorer in report.card.scorers.values()]
     bounds = words.percent(report.card.confidence)
     reading = (
         f"One dot is one latent; follow it to its card. Diamonds and bars are means with {bounds} intervals. Grey "
@@ -113,7 +116,7 @@ def denominators(card: Scorecard) -> Html:
 _CURVE_CAPTION = "Fraction of variance unexplained on training batches, by tokens seen. Lower is better."
 
 
-def _verdict(scorer: ScorerCard, confidence: float, lowest: float) -> Html:
+def _verdict(scorer: ScorerCard, report: Report) -> Html:
     metric = scorer.verdict
     verdict = metric.comparison.distinguishable_from_control
     shuffled = [el("li", {}, words.shuffled_sentence(metric, side)) for side in SIDES]
@@ -125,21 +128,21 @@ def _verdict(scorer: ScorerCard, confidence: float, lowest: float) -> Html:
             {"class": "words"},
             el("span", {"class": f"pill {_TONES[verdict]}"}, f"distinguishable from control: {verdict}"),
             el("p", {"class": "sentence"}, words.verdict_title(scorer)),
-            el("p", {"class": "detail"}, words.verdict_detail(scorer, confidence)),
+            el("p", {"class": "detail"}, words.verdict_detail(scorer, report.card.confidence)),
             el("p", {"class": "against"}, "Other than shuffled explanations?"),
             el("ul", {}, shuffled),
         ),
-        means(metric, lowest),
+        means(metric, score_range(report, scorer)),
     )
 
 
-def _figure(scorer: ScorerCard, report: Report, lowest: float) -> Html:
+def _figure(scorer: ScorerCard, report: Report) -> Html:
     judge = el("small", {}, f"judged by {scorer.judge}") if scorer.judge else None
     return el(
         "figure",
         {},
         el("h3", {}, words.scorer_name(scorer.scorer), " ", judge),
-        distribution(scorer.verdict, report.points[scorer.scorer], lowest),
+        distribution(scorer.verdict, report.points[scorer.scorer], score_range(report, scorer)),
         el("figcaption", {}, _OF_SCORER.get(scorer.scorer)),
     )
 

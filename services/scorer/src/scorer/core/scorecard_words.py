@@ -10,6 +10,10 @@ METRIC_NAMES = {
     "balanced_accuracy": "balanced accuracy",
     "auprc": "AUPRC",
     "f1": "F1",
+    "responsiveness": "responsiveness",
+    "purity": "purity",
+    "faithfulness": "faithfulness",
+    "log_prob_change": "change of log-probability, nats",
 }
 NOTHING = "none"
 

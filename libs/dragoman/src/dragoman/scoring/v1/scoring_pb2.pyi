@@ -22,6 +22,10 @@ class Scorer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SCORER_SIMULATION_TOKEN_BY_TOKEN: _ClassVar[Scorer]
     SCORER_SURPRISAL: _ClassVar[Scorer]
     SCORER_DISCRIMINATION: _ClassVar[Scorer]
+    SCORER_FUZZING_SILENT: _ClassVar[Scorer]
+    SCORER_INTERVENTION: _ClassVar[Scorer]
+    SCORER_FAITHFULNESS: _ClassVar[Scorer]
+    SCORER_OUTPUT: _ClassVar[Scorer]
 SCORER_UNSPECIFIED: Scorer
 SCORER_DETECTION: Scorer
 SCORER_FUZZING: Scorer
@@ -33,6 +37,10 @@ SCORER_SIMULATION: Scorer
 SCORER_SIMULATION_TOKEN_BY_TOKEN: Scorer
 SCORER_SURPRISAL: Scorer
 SCORER_DISCRIMINATION: Scorer
+SCORER_FUZZING_SILENT: Scorer
+SCORER_INTERVENTION: Scorer
+SCORER_FAITHFULNESS: Scorer
+SCORER_OUTPUT: Scorer
 
 class EmbedderRef(_message.Message):
     __slots__ = ("model",)
@@ -53,7 +61,7 @@ class Stopping(_message.Message):
     def __init__(self, interval_width: _Optional[float] = ..., threshold: _Optional[float] = ..., error_rate: _Optional[float] = ..., batch_count: _Optional[int] = ...) -> None: ...
 
 class ScoresSpec(_message.Message):
-    __slots__ = ("explanations_id", "latents_id", "scorer", "active_count", "inactive_count", "null_count", "window_length", "llm", "seed", "bootstrap_count", "max_failed_fraction", "latents_per_task", "latent_count", "embedder", "neighbour_count", "near_count", "stop")
+    __slots__ = ("explanations_id", "latents_id", "scorer", "active_count", "inactive_count", "null_count", "window_length", "llm", "seed", "bootstrap_count", "max_failed_fraction", "latents_per_task", "latent_count", "embedder", "neighbour_count", "near_count", "stop", "effects_id", "kl_target", "token_budget", "dry_run", "price", "decoder_count")
     EXPLANATIONS_ID_FIELD_NUMBER: _ClassVar[int]
     LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
     SCORER_FIELD_NUMBER: _ClassVar[int]
@@ -71,6 +79,12 @@ class ScoresSpec(_message.Message):
     NEIGHBOUR_COUNT_FIELD_NUMBER: _ClassVar[int]
     NEAR_COUNT_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
+    EFFECTS_ID_FIELD_NUMBER: _ClassVar[int]
+    KL_TARGET_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_BUDGET_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    DECODER_COUNT_FIELD_NUMBER: _ClassVar[int]
     explanations_id: str
     latents_id: str
     scorer: Scorer
@@ -88,7 +102,13 @@ class ScoresSpec(_message.Message):
     neighbour_count: int
     near_count: int
     stop: Stopping
-    def __init__(self, explanations_id: _Optional[str] = ..., latents_id: _Optional[str] = ..., scorer: _Optional[_Union[Scorer, str]] = ..., active_count: _Optional[int] = ..., inactive_count: _Optional[int] = ..., null_count: _Optional[int] = ..., window_length: _Optional[int] = ..., llm: _Optional[_Union[_explanation_pb2.LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., bootstrap_count: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ..., latent_count: _Optional[int] = ..., embedder: _Optional[_Union[EmbedderRef, _Mapping]] = ..., neighbour_count: _Optional[int] = ..., near_count: _Optional[int] = ..., stop: _Optional[_Union[Stopping, _Mapping]] = ...) -> None: ...
+    effects_id: str
+    kl_target: float
+    token_budget: int
+    dry_run: bool
+    price: _explanation_pb2.Price
+    decoder_count: int
+    def __init__(self, explanations_id: _Optional[str] = ..., latents_id: _Optional[str] = ..., scorer: _Optional[_Union[Scorer, str]] = ..., active_count: _Optional[int] = ..., inactive_count: _Optional[int] = ..., null_count: _Optional[int] = ..., window_length: _Optional[int] = ..., llm: _Optional[_Union[_explanation_pb2.LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., bootstrap_count: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ..., latent_count: _Optional[int] = ..., embedder: _Optional[_Union[EmbedderRef, _Mapping]] = ..., neighbour_count: _Optional[int] = ..., near_count: _Optional[int] = ..., stop: _Optional[_Union[Stopping, _Mapping]] = ..., effects_id: _Optional[str] = ..., kl_target: _Optional[float] = ..., token_budget: _Optional[int] = ..., dry_run: _Optional[bool] = ..., price: _Optional[_Union[_explanation_pb2.Price, _Mapping]] = ..., decoder_count: _Optional[int] = ...) -> None: ...
 
 class RunRef(_message.Message):
     __slots__ = ("scores_ids", "explanations_id", "evaluation_id")

@@ -7,9 +7,12 @@ from scorer.core.scorers.detection import Detection
 from scorer.core.scorers.discrimination import Discrimination
 from scorer.core.scorers.embedding import Embedding
 from scorer.core.scorers.example_embedding import ExampleEmbedding
-from scorer.core.scorers.fuzzing import Fuzzing
+from scorer.core.scorers.faithfulness import Faithfulness
+from scorer.core.scorers.fuzzing import Fuzzing, FuzzingSilent
+from scorer.core.scorers.intervention import Intervention
 from scorer.core.scorers.intruder import Intruder
 from scorer.core.scorers.method import Counts, Drawn, Method
+from scorer.core.scorers.output import Output
 from scorer.core.scorers.simulation import Simulation
 from scorer.core.scorers.surprisal import Surprisal
 
@@ -18,6 +21,7 @@ METHODS: Mapping[str, Method] = {
     for method in (
         Detection(),
         Fuzzing(),
+        FuzzingSilent(),
         Intruder(),
         DecileIntruder(),
         Embedding(),
@@ -26,6 +30,9 @@ METHODS: Mapping[str, Method] = {
         Simulation("simulation_token_by_token", fed_back=True),
         Surprisal(),
         Discrimination(),
+        Intervention(),
+        Faithfulness(),
+        Output(),
     )
 }
 

@@ -1,14 +1,14 @@
 """Fuzzing: are the marked tokens of this window those that activate the latent? (2410.13928, section 4.)
 
-The variant is `wrong_marks`: negatives are activating windows with the true marks of another window on them. (Paulo et
-al.'s blog marks other tokens of activating windows; delphi's default marks tokens of silent windows, which detection
-already tells apart, and always at the same positions.)
+`wrong_marks`: negatives are activating windows with the true marks of another window on them. (Paulo et al.'s blog, and
+delphi's `active`, mark other tokens of activating windows, drawn at random.) `silent_marks`: negatives are silent
+windows with the true marks of an activating one on them; delphi's default, which marks always the same positions.
 """
 
 import numpy as np
 from dragoman.ids import derived_seed
 
-from scorer.core.examples import ACTIVE, WRONG_MARKS, Example
+from scorer.core.examples import ACTIVE, RANDOM, WRONG_MARKS, Example
 from scorer.core.judgement import ANSWERS
 from scorer.core.marks import exchanged_marks, true_marks
 from scorer.core.measures import LABELLED
@@ -68,3 +68,27 @@ class Fuzzing:
 
     def _wrong(self, drawn: Drawn, marks: np.ndarray, i: int, source: int) -> Example:
         return Example(drawn.latent, drawn.active[i], WRONG_MARKS, False, -1, marks[source])
+
+
+class FuzzingSilent(Fuzzing):
+    """Activating windows with their own marks, and silent windows, each with the marks of one of these.
+
+    Detection tells these windows apart without marks: a score says little of whether the marks fit.
+    """
+
+    name = "fuzzing_silent"
+    version = "fuzzing-silent_marks-1"
+
+    def silent_needed(self, counts: Counts, null_count: int) -> int:
+        """See Method.silent_needed."""
+        return counts.inactive
+
+    def examples(self, drawn: Drawn, counts: Counts, seed: int) -> list[Example]:
+        """See Method.examples."""
+        if not drawn.active:
+            return []
+        marks = true_marks(np.stack([w.activations for w in drawn.active]))
+        return [self._right(drawn, marks, i) for i in range(min(counts.active, len(drawn.active)))] + [
+            Example(drawn.latent, window, RANDOM, False, -1, own)
+            for window, own in zip(drawn.silent, marks[: counts.inactive], strict=False)
+        ]

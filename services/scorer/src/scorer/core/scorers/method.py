@@ -15,6 +15,8 @@ Pieces = Callable[[Window], Sequence[str]]
 """Returns the text of each token of a window."""
 LOGPROBS, PROMPT_LOGPROBS, EMBEDDINGS = "log-probabilities", "prompt log-probabilities", "embeddings"
 """What an engine can do, and some scorers need."""
+EFFECTS = "effects"
+"""An effects artifact, whose texts are judged in place of windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,11 @@ class Drawn:
     """Windows in which the latent is silent, by type."""
 
     rivals: Mapping[int, Sequence[Window]] = field(default_factory=dict[int, Sequence[Window]])
-    """Windows of latents with like labels, where this one is silent; activations are theirs."""
+    """Windows of latents with like labels, where this one is silent; activations are theirs. Of scorers of steered
+    texts: those of other latents, after the same prompts."""
+
+    written: int = 0
+    """Of texts that the model went on with: how many tokens at their ends are the model's own."""
 
     @property
     def silent(self) -> Sequence[Window]:
@@ -71,13 +77,13 @@ class Method(Protocol):
     choices: int
     """Answers to choose from."""
     needs: frozenset[str]
-    """What the engine must be able to do."""
+    """What the engine must be able to do, and which artifact is needed besides."""
     label_free: bool
     """Whether no explanation is shown."""
     negative_types: frozenset[str]
     """Types of negatives that it can take, beside RANDOM; empty where it makes its own."""
     rivals: int
-    """How many latents with like labels it needs windows of."""
+    """How many latents with like labels it needs windows of, or beside how many its steered texts stand."""
 
     def active_needed(self, counts: Counts) -> int:
         """How many activating windows to draw."""

@@ -1,0 +1,98 @@
+"""The questions of one task of a scores job: of which latents, about which windows or texts, in which order."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from dragoman.artifacts import Artifact
+from dragoman.kinds import Context
+
+from scorer.core.examples import (
+    DECODER,
+    NEAR,
+    NEIGHBOUR,
+    RANDOM,
+    Example,
+    check_disjoint,
+    interleaved,
+    numbered,
+    placed,
+)
+from scorer.core.explained import Explained
+from scorer.core.judgement import Question
+from scorer.core.measures import TRIALS
+from scorer.core.questions import label_free_questions, questions
+from scorer.core.rivals import rivals_of
+from scorer.core.scorers import METHODS, Counts, Drawn, Method
+from scorer.core.scorers.method import EFFECTS
+from scorer.hard_negatives import Vectors
+from scorer.spec import ScoresSpec
+from scorer.steered_source import SteeredWindows
+from scorer.windows import HeldOutWindows
+
+
+def asked_counts(spec: ScoresSpec) -> Counts:
+    """Returns the examples that a spec asks for."""
+    asked = {
+        RANDOM: spec.inactive_count, NEIGHBOUR: spec.neighbour_count, DECODER: spec.decoder_count,
+        NEAR: spec.near_count,
+    }  # fmt: skip
+    return Counts(spec.active_count, {type_: count for type_, count in asked.items() if count})
+
+
+class Asking:
+    """Makes the questions of some latents that are read together."""
+
+    def __init__(
+        self,
+        spec: ScoresSpec,
+        context: Context,
+        explained: Explained,
+        tokens: Artifact,
+        vectors: Vectors,
+        coder: Artifact | None = None,
+    ) -> None:
+        first, end = (int(str(context.task.payload[name])) for name in ("first", "end"))
+        self.attempted = [int(row["latent"]) for row in explained.rows[first:end]]
+        self.tokens = tokens
+        self._spec = spec
+        self._method: Method = METHODS[spec.scorer]
+        self._explained = explained
+        self._partners: Mapping[int, int] = explained.partners if spec.null_count else {}
+        free = self._method.label_free
+        self._wanted = [j for j in self.attempted if free or j in explained.explanations]
+        self._steered = EFFECTS in self._method.needs
+        self._windows: HeldOutWindows | SteeredWindows
+        if self._steered:
+            effects = context.inputs["effects"]
+            self._windows = SteeredWindows(effects, tokens, spec.kl_target, spec.seed, self._partners)
+        else:
+            self._windows = HeldOutWindows(context.inputs["latents"], tokens, spec.seed, self._wanted, vectors, coder)
+
+    def questions(self) -> Iterator[tuple[int, list[Question]]]:
+        """Yields latent and questions. Raises DocumentLeak for one about a document that its explanation is from."""
+        for latent in self._wanted:
+            drawn, counts = self._drawn(latent)
+            examples = self._method.examples(drawn, counts, self._spec.seed)
+            if self._method.label_free:
+                yield latent, self._label_free(latent, examples, drawn, counts)
+            else:
+                yield latent, self._labelled(latent, examples)
+
+    def _drawn(self, latent: int) -> tuple[Drawn, Counts]:
+        spec, like = self._spec, 0 if self._steered else self._method.rivals
+        rivals = rivals_of(latent, self._explained.explanations, like, spec.seed) if like else ()
+        return self._windows.draw(latent, self._method, asked_counts(spec), spec.null_count, rivals)
+
+    def _label_free(self, latent: int, examples: Sequence[Example], drawn: Drawn, counts: Counts) -> list[Question]:
+        nulls = self._method.null_examples(drawn, counts, self._spec.seed, self._spec.null_count)
+        check_disjoint(latent, [*examples, *nulls], self._explained.seen_by(latent, None))
+        return label_free_questions(self._method, numbered(examples), numbered(nulls), self._windows.pieces)
+
+    def _labelled(self, latent: int, examples: Sequence[Example]) -> list[Question]:
+        method, spec, explained = self._method, self._spec, self._explained
+        check_disjoint(latent, examples, explained.seen_by(latent, self._partners.get(latent)))
+        nulls = spec.null_count
+        if method.form == TRIALS:  # trials are rotated: their order is their own, and groups stay whole
+            ordered, nulls = numbered(examples), nulls // method.choices * method.choices
+        else:
+            ordered = interleaved(examples) if spec.stop else placed(examples, spec.seed)
+        return questions(method, ordered, self._windows.pieces, explained.explanations, self._partners, nulls)

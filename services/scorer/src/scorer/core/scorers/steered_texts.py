@@ -1,0 +1,43 @@
+"""What scorers of steered texts have in common: no windows, but texts that the model went on with."""
+
+import numpy as np
+from jaxtyping import Bool
+from latent_cache import Window
+
+from scorer.core.examples import Example
+from scorer.core.scorers.method import EFFECTS, Counts, Drawn, Pieces
+
+
+class SteeredTexts:
+    """Texts after prompts of test documents, with the latent turned up (steered) and as the model is (clean).
+
+    `marks` of an example are the tokens that the model wrote.
+    """
+
+    choices = 2
+    needs = frozenset({EFFECTS})
+    label_free = False
+    negative_types = frozenset[str]()
+    rivals = 0
+
+    def active_needed(self, counts: Counts) -> int:
+        """See Method.active_needed."""
+        return counts.active
+
+    def silent_needed(self, counts: Counts, null_count: int) -> int:
+        """See Method.silent_needed."""
+        return 0
+
+    def null_examples(self, drawn: Drawn, counts: Counts, seed: int, count: int) -> list[Example]:
+        """See Method.null_examples."""
+        return []
+
+
+def written_marks(window: Window, written: int) -> Bool[np.ndarray, " pos"]:
+    """Returns which tokens of a text the model wrote: its last ones."""
+    return np.arange(len(window.tokens)) >= len(window.tokens) - written
+
+
+def written_text(pieces: Pieces, window: Window, marks: Bool[np.ndarray, " pos"]) -> list[str]:
+    """Returns the text of each token that the model wrote."""
+    return [piece for piece, mark in zip(pieces(window), marks, strict=True) if mark]
