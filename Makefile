@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo test check proto up images bench clean faults faults-long soak
+.PHONY: help setup demo test check proto up images bench clean faults faults-long fuzz soak
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -27,10 +27,15 @@ up: setup  ## start the whole stack on this machine; Ctrl-C stops it
 
 # The longest first. Three at a time on two cores, since those that watch real processes mostly wait.
 test: setup  ## all tests, against real servers
-	$(PYTEST) tests/e2e tests/faults tests/integration tests/unit tests/deploy -n 3 --no-loadscope-reorder
+	$(PYTEST) tests/e2e tests/faults tests/integration tests/unit tests/deploy -n 3 --no-loadscope-reorder -m "not full"
 
 faults: setup  ## the fault tests alone, with their output
 	$(PYTEST) tests/faults -v -s
+
+INPUTS ?= 10000
+
+fuzz: setup  ## requests, ids, manifests and coder files that nobody would send; INPUTS=10000 of each
+	FUZZ_INPUTS=$(INPUTS) $(PYTEST) tests/integration/test_fuzz.py -v --timeout 3600
 
 RUNS ?= 50
 JOBS ?= 10000

@@ -9,7 +9,7 @@ from tests.support.cluster import Cluster
 from tests.support.jobs import Jobs
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """NATS, store, one probe server, two probe workers."""
     root: Path = tmp_path_factory.mktemp("cluster")

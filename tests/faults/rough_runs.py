@@ -3,7 +3,7 @@
 A quiet world runs one job of each kind. Then a second world, which has all these artifacts and answers of the language
 model, makes one of them anew in each run: it is deleted, its job is submitted again, and at random moments of it one
 to three of its worker, its worker's child, its server, NATS and the object store are killed by SIGKILL and started
-again after up to two seconds. Told for each kind:
+again after up to two seconds. Two runs go side by side where neither is made from the other. Told for each kind:
 
 - runs, and kills that found the job open,
 - lost: the job did not succeed within three minutes and three times as long as the quiet one took,
@@ -14,15 +14,18 @@ again after up to two seconds. Told for each kind:
 
 import argparse
 import contextlib
+import json
 import logging
 import os
 import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +42,7 @@ from tests.support.llm_engine import SMALLEST, engine, home
 
 PATIENCE = 180.0
 ONE_OF = ("worker", "child", "api", "nats", "store")
-SERVICE_OF_ALL = {**SERVICE_OF, "effects": "activation", "fidelity": "activation"}
+SERVICE_OF_ALL = {**SERVICE_OF, "effects": "activation", "fidelity": "activation", "export": "sae-trainer"}
 COLUMNS = ("runs", "hits", "lost", "doubled", "differing", "left over")
 
 
@@ -79,6 +82,7 @@ def make_all(world: World, client: Client, with_scorecard: bool) -> Made:
     effects = {"latents_id": latents, "selection": {"ranks": [10, 20, 30, 40]}, "latents_per_task": 1}
     shape = {"prompt_count": 2, "prompt_tokens": 16, "strengths": [1.0], "new_tokens": 2}
     made.add(client, "effects", "effects", {**effects, **shape})
+    made.add(client, "export", "export", {"coder_id": coder, "layout": "sparsify"})
     explained = made.add(client, "explanations", "explanations", world.explanations(latents))
     scores = [
         made.add(client, scorer, "scores", world.scores(explained, latents, scorer))
@@ -99,6 +103,14 @@ def copy(source: Store, target: Store) -> None:
         target.objects.put_bytes(key, source.objects.get_bytes(key) or b"")
 
 
+def manifests_of(store: Store, folder: str) -> str:
+    """The manifests of a store as one JSON list, a part of each, without a path of this machine."""
+    keys = [item.key for item in store.objects.list("artifacts/") if item.key.endswith("/manifest.json")]
+    found = [json.loads((store.objects.get_bytes(key) or b"").replace(folder.encode(), b"/data")) for key in keys]
+    home_ = str(home())
+    return json.dumps([{**each, "parts": each["parts"][:1]} for each in found], indent=1).replace(home_, "/models")
+
+
 @dataclass
 class Rough:
     """The disturbed world, and what has been seen in it."""
@@ -108,6 +120,23 @@ class Rough:
     quiet: Store
     random: random.Random
     counts: dict[str, Counter[str]] = field(default_factory=dict)
+    killing: threading.Lock = field(default_factory=threading.Lock)
+
+    def round(self) -> list[str]:
+        """The step that ran least, and with it another that is not made from it, nor it from that, if there is one."""
+        rare = sorted(self.made.ids, key=lambda step: self.counts.get(step, Counter())["runs"])
+        return [rare[0], *[step for step in rare[1:] if not self._related(step, rare[0])][:1]]
+
+    def _related(self, one: str, other: str) -> bool:
+        return self.made.ids[one] in self._behind(other) or self.made.ids[other] in self._behind(one)
+
+    def _behind(self, step: str) -> set[str]:
+        """Ids of everything that a step is made from, and its own."""
+        found, left = set[str](), [self.made.ids[step]]
+        while left:
+            found.add(id_ := left.pop())
+            left += self.quiet.artifact(id_).manifest.inputs.values()
+        return found
 
     def run(self, step: str) -> None:
         """Makes one artifact anew, disturbed, and counts what came of it."""
@@ -146,9 +175,13 @@ class Rough:
 
     def _kill(self, kind: str) -> None:
         victim, away = self.random.choice(ONE_OF), self.random.uniform(0.0, 2.0)
-        cluster, service = self.world.cluster, SERVICE_OF_ALL[kind]
-        worker = self.world.worker(service)
+        service = SERVICE_OF_ALL[kind]
+        with self.killing:
+            self._kill_one(victim, service, away)
+
+    def _kill_one(self, victim: str, service: str, away: float) -> None:
         say(f"  kills {victim} of {service}")
+        cluster, worker = self.world.cluster, self.world.worker(service)
         if victim == "child":
             for pid in children(cluster.processes[worker].pid):
                 with contextlib.suppress(ProcessLookupError):
@@ -227,6 +260,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-scorecard", action="store_true", help="saves the control side in the quiet world")
     parser.add_argument("--minutes", type=float, default=600.0, help="begin no run after so long")
+    parser.add_argument("--manifests", type=Path, help="write the quiet world's manifests there, for fuzzing")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     path = pull(SMALLEST, home())
@@ -240,13 +274,16 @@ def main() -> int:
             rough = _prepare(
                 cluster.start_infrastructure(), llm, convert_gguf(path, path.with_suffix("")), corpus, options
             )
+            if options.manifests:
+                options.manifests.write_text(manifests_of(rough.quiet, folder))
             rough.random.seed(options.seed)
-            steps, began = list(rough.made.specs), time.monotonic()
-            for number in range(options.runs):
-                if time.monotonic() - began > options.minutes * 60:
-                    break
-                rough.run(steps[number % len(steps)])
-                say(table(rough.counts)) if number % len(steps) == len(steps) - 1 else None
+            end, left = time.monotonic() + options.minutes * 60, options.runs
+            while left > 0 and time.monotonic() < end:
+                steps = rough.round()[:left]
+                with ThreadPoolExecutor(len(steps)) as pool:
+                    list(pool.map(rough.run, steps))
+                left -= len(steps)
+                say(table(rough.counts))
         finally:
             cluster.stop()
     sys.stdout.write(table(rough.counts) + "\n")

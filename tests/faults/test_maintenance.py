@@ -10,7 +10,9 @@ import pytest
 from dragoman.client import Client
 from dragoman.errors import FailedPrecondition, InvalidSpec, NotFound
 from dragoman.kinds import Part
+from dragoman.store import Store
 
+from tests.faults.checks import assert_whole, done_tasks, expected_lines
 from tests.support.cluster import Cluster
 from tests.support.jobs import FAILED, SUCCEEDED, Jobs
 
@@ -42,8 +44,10 @@ def _failed_job(jobs: Jobs, tmp_path: Path) -> str:
 def test_what_failed_jobs_left_goes_when_it_is_old_enough(
     cluster: Cluster, jobs: Jobs, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = jobs.submit({"text": uuid.uuid4().hex, "task_count": 2, "steps": 2})
+    text = uuid.uuid4().hex
+    good = jobs.submit({"text": text, "task_count": 2, "steps": 2})
     assert jobs.wait(good.id).state == SUCCEEDED
+    assert_whole(cluster, good.id, expected_lines(text, 2, 2))
     whole = _keys(cluster, good.id)
     store = cluster.store()
     stray = f"artifacts/probe/{good.id}/stray-0000000000000000.txt"
@@ -101,6 +105,46 @@ def test_an_open_job_is_not_deleted(jobs: Jobs, client: Client) -> None:
     with pytest.raises(FailedPrecondition, match="cancel it first"):
         client.delete_artifact(job.id)
     client.cancel(job.id)
+
+
+def _back_up(source: Store, target: Store) -> None:
+    """As docs/operations.md says: manifests first, then everything else. What is committed meanwhile is not in it."""
+    for manifests in (True, False):
+        for item in source.objects.list(""):
+            if item.key.endswith("/manifest.json") is manifests:
+                target.objects.put_bytes(item.key, source.objects.get_bytes(item.key) or b"")
+
+
+def test_a_copy_of_the_bucket_made_while_work_goes_on_is_a_backup(cluster: Cluster, jobs: Jobs) -> None:
+    done = jobs.submit({"text": uuid.uuid4().hex, "task_count": 1, "steps": 1})
+    assert jobs.wait(done.id).state == SUCCEEDED
+    text = uuid.uuid4().hex
+    spec = {"text": text, "task_count": 4, "steps": 12, "step_seconds": 0.1}
+    half = jobs.submit(spec)
+    jobs.until_done(half.id)
+    copy = cluster.store("restored")
+    copy.probe()
+    _back_up(cluster.store(), copy)
+    environ = {"DRAGOMAN_NAMESPACE": "restored", "DRAGOMAN_S3_BUCKET": "restored"}
+    other = Cluster(cluster.root / "restored", environ, ports=cluster.ports)
+    other.root.mkdir()
+    try:
+        other.service("probe", name="restored")
+        restored = Jobs(other.channel("restored"), "probe")
+        with Client({"scorer": f"127.0.0.1:{other.ports['restored']}"}) as client:
+            made, _ = client.rebuild_jobs()
+            assert done.id in made
+            assert half.id not in made
+        for id_ in made:
+            artifact = copy.artifact(id_)
+            assert all(artifact.read(name) for name in artifact.names())
+        receipts = len(copy.objects.list(f"receipts/{half.id}/"))
+        assert 0 < receipts < 5, "the copy must be made in the middle of a job"
+        assert restored.wait(restored.submit(spec).id).state == SUCCEEDED
+        assert len(done_tasks(restored, half.id)) == 5 - receipts, "finished tasks are not done again"
+        assert copy.artifact(half.id).read("all.txt") == expected_lines(text, 4, 12)
+    finally:
+        other.stop()
 
 
 def test_job_records_come_back_from_the_store_alone(cluster: Cluster, jobs: Jobs) -> None:

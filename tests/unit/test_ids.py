@@ -45,7 +45,8 @@ def test_the_kind_of_an_id() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "latents", "latents-0", "latents-" + "G" * 32, "../x-" + "0" * 32, "a-" + "0" * 33]
+    "wrong",
+    ["", "latents", "latents-0", "latents-" + "G" * 32, "../x-" + "0" * 32, "a-" + "0" * 33, "a-" + "0" * 32 + "\n"],
 )
 def test_ids_that_are_not_ours(wrong: str) -> None:
     with pytest.raises(InvalidSpec, match="is not an artifact id; expected") as caught:

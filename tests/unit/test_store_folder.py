@@ -76,7 +76,7 @@ def test_a_manifest_survives_its_document() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "error", "message"),
     [
-        (b'"schema": 1', b'"schema": 2', FailedPrecondition, "reads up to 1: update it"),
+        (b'"schema": 1', b'"schema": 3', FailedPrecondition, "reads up to 2: update it"),
         (b'"schema": 1', b'"schema": "1"', DataLoss, "schema"),
         (b'"failed_count"', b'"failures"', DataLoss, "failed_count: Field required"),
         (b'"row_count": 1,', b'"row_count": "1",', DataLoss, "parts.0.row_count"),
@@ -96,7 +96,9 @@ def test_nan_has_no_place_in_a_manifest() -> None:
         manifest_to_json(replace(_manifest(), statistics={"fvu": float("nan")}))
 
 
-@pytest.mark.parametrize("name", ["", "/a", "a/", "../a", "a/../b", "a b", "manifest.json", "a//b", ".a", "x" * 201])
+@pytest.mark.parametrize(
+    "name", ["", "/a", "a/", "../a", "a/../b", "a b", "manifest.json", "a//b", ".a", "x" * 201, "a\n"]
+)
 def test_names_that_no_part_may_have(name: str) -> None:
     with pytest.raises(UserTaskError, match="cannot name a part"):
         check_part_names([name])

@@ -70,6 +70,8 @@ class Bus:
     def __init__(self, config: BusConfig) -> None:
         self.config = config
         self.closed = asyncio.Event()
+        self.connection = 0
+        """Grows whenever the connection was lost and is there again: the server may have begun anew."""
         self._nc: NatsClient | None = None
         self._js: JetStreamContext | None = None
         self._buckets: dict[str, KeyValue] = {}
@@ -107,6 +109,7 @@ class Bus:
                 _LOG.warning("nats at %s is away; trying again until it is back", self.config.url)
 
         async def back() -> None:
+            self.connection += 1
             _LOG.info("nats at %s is back", self.config.url)
 
         return await nats.connect(

@@ -71,9 +71,9 @@ class Committer:
             record.namespace,
         )
         committed = await asyncio.to_thread(self._store.commit, manifest)
-        await self.succeed(record.id, committed)
+        await self._succeed(record, committed)
 
-    async def succeed(self, job_id: str, manifest: Manifest) -> JobRecord:
+    async def _succeed(self, record: JobRecord, manifest: Manifest) -> None:
         """Records that a job's artifact is committed, tells it, and tidies up after the job."""
 
         def step(r: JobRecord) -> JobRecord | None:
@@ -82,21 +82,22 @@ class Committer:
             told = {"failed_count": manifest.failed_count, "stored_bytes": manifest.size_bytes}
             return r.to(JobState.SUCCEEDED, end_time=time.time(), **told)
 
-        record = await self._ledger.change(job_id, step)
+        record = await self._ledger.change(record.id, step, known=record)
         if record.state is JobState.SUCCEEDED:
             await self._ledger.announce(record, EventType.COMMITTED, once="committed")
             await self.tidy(record, manifest)
-        return record
 
     async def tidy(self, record: JobRecord, manifest: Manifest) -> None:
         """Removes what a committed artifact no longer needs: intermediates, checkpoints, receipts, attempts.
 
         The last task's message is acknowledged after it, so that a crash in the middle is made good.
         """
-        await self._ledger.forget_attempts(record.id)
-        await asyncio.to_thread(self._store.sweep, record.id, manifest)
-        await asyncio.to_thread(self._store.delete_checkpoints, record.id)
-        await asyncio.to_thread(self._store.delete_receipts, record.id)
+        await asyncio.gather(
+            self._ledger.forget_attempts(record.id),
+            asyncio.to_thread(self._store.sweep, record.id, manifest),
+            asyncio.to_thread(self._store.delete_checkpoints, record.id),
+            asyncio.to_thread(self._store.delete_receipts, record.id),
+        )
 
     async def tidy_again(self, record: JobRecord) -> None:
         """Tidies up after a job whose last task was delivered once more, and tells of the commit if nobody has."""

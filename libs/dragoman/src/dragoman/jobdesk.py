@@ -20,7 +20,7 @@ from dragoman.ids import Json, artifact_id, kind_of
 from dragoman.jobindex import JobIndex
 from dragoman.joblog import JobLog, LogPage
 from dragoman.jobs import DeadLetter, EventType, JobEvent, JobRecord, JobState
-from dragoman.kinds import AnyKind
+from dragoman.kinds import AnyKind, Spec
 from dragoman.ledger import Ledger, progress_of, unknown_job
 from dragoman.planner import Planner
 from dragoman.principals import CALLER, Role
@@ -61,17 +61,17 @@ class JobDesk:
         """See Desk.submit."""
         if len(request_id) > _MAX_REQUEST_ID:
             raise InvalidSpec(f"has {len(request_id)} characters; at most {_MAX_REQUEST_ID}", field="request_id")
-        record = await self._checked(kind, spec)
+        record, resolved, infos = await self._checked(kind, spec)
         if request_id:
             await self._ledger.claim_request(request_id, record.id, record.namespace)
-        return await self._record_job(record)
+        return await self._record_job(record, resolved, infos)
 
     async def check(self, kind: str, spec: Mapping[str, Json]) -> None:
         """See Desk.check."""
         await self._checked(kind, spec)
 
-    async def _checked(self, kind: str, spec: Mapping[str, Json]) -> JobRecord:
-        """Returns the record that a submission would make."""
+    async def _checked(self, kind: str, spec: Mapping[str, Json]) -> tuple[JobRecord, Spec, Mapping[str, InputInfo]]:
+        """Returns the record that a submission would make, its spec, and what is known of its inputs."""
         job_kind = self._kind(kind)
         parsed = parse(job_kind, spec)
         inputs = inputs_of(job_kind, parsed)
@@ -82,7 +82,7 @@ class JobDesk:
         resolved = await asyncio.to_thread(job_kind.resolve, parsed)
         await asyncio.to_thread(job_kind.check, resolved, infos)
         canonical: dict[str, Json] = resolved.model_dump(mode="json")
-        return self._record(job_kind, canonical, inputs, infos)
+        return self._record(job_kind, canonical, inputs, infos), resolved, infos
 
     def _kind(self, name: str) -> AnyKind:
         if name in self._kinds:
@@ -129,32 +129,39 @@ class JobDesk:
             quotas.check(caller, jobs.values(), time.time())
             yield
 
-    async def _record_job(self, record: JobRecord) -> tuple[JobRecord, bool]:
-        known = await self._ledger.find(record.id)
-        if known is not None:
-            return await self.get(record.id), False
-        manifest = await asyncio.to_thread(self._store.manifest, record.id)
-        if manifest is not None:
-            done = replace(
-                record,
-                state=JobState.SUCCEEDED,
-                waiting_for=(),
-                end_time=time.time(),
-                failed_count=manifest.failed_count,
-                stored_bytes=manifest.size_bytes,
-            )
-            created = await self._ledger.create(done)
-            if created is not None:
-                await self._ledger.announce(created, EventType.COMMITTED, once="committed")
-            return created or await self.get(record.id), False
+    async def _record_job(
+        self, record: JobRecord, spec: Spec, infos: Mapping[str, InputInfo]
+    ) -> tuple[JobRecord, bool]:
+        if CALLER.get().limits.any and await self._ledger.find(record.id) is not None:
+            return await self.get(record.id), False  # what is there already counts against no quota
+        if await self._planner.leftovers.may_hold(record.id):
+            done = await self._committed_before(record)
+            if done is not None:
+                return done, False
         async with self._within_quota():
-            for input_id in set(record.inputs.values()):
-                await self._ledger.add_wait(input_id, record.id)
-            created = await self._ledger.create(record)
+            created = await self._planner.admit(record, spec, infos)
+        if created is None:
+            return await self.get(record.id), False
+        waits = created.state is not JobState.QUEUED
+        return replace(created, queue_position=0 if waits else await self._index.busy(self._service)), True
+
+    async def _committed_before(self, record: JobRecord) -> JobRecord | None:
+        """Returns the job of an artifact that NATS may know nothing of; None when it is not committed."""
+        manifest = await asyncio.to_thread(self._store.manifest, record.id)
+        if manifest is None:
+            return None
+        done = replace(
+            record,
+            state=JobState.SUCCEEDED,
+            waiting_for=(),
+            end_time=time.time(),
+            failed_count=manifest.failed_count,
+            stored_bytes=manifest.size_bytes,
+        )
+        created = await self._ledger.create(done)
         if created is not None:
-            await self._ledger.announce(created, EventType.CREATED, once="created")
-        await self._planner.examine(record.id, created)
-        return await self.get(record.id), created is not None
+            await self._ledger.announce(created, EventType.COMMITTED, once="committed")
+        return created or await self.get(record.id)
 
     # -------------------------------------------------------------------- read
 

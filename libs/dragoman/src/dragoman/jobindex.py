@@ -1,15 +1,18 @@
 """An index of all jobs in memory, brought up to date from the key-value stream whenever it is asked."""
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Mapping
 
 import nats.errors
 
 from dragoman.bus import Bus
-from dragoman.jobs import JobRecord
+from dragoman.jobs import JobRecord, JobState
 from dragoman.records import job_from_bytes
 
 _BATCH = 500
+_COUNTED_FOR_S = 1.0
 
 
 class JobIndex:
@@ -19,6 +22,8 @@ class JobIndex:
         self._bus = bus
         self._jobs: dict[str, JobRecord] = {}
         self._open: dict[str, JobRecord] = {}
+        self._busy = Counter[str]()
+        self._counted_at = -_COUNTED_FOR_S
         self._seen = 0
         self._begun = 0
         self._lock = asyncio.Lock()
@@ -32,6 +37,15 @@ class JobIndex:
         """Returns the jobs that have not ended, by id, as of now."""
         await self._catch_up()
         return dict(self._open)
+
+    async def busy(self, service: str) -> int:
+        """Returns how many jobs of a service were queued or running, as of a second ago at most."""
+        now = time.monotonic()
+        if now - self._counted_at >= _COUNTED_FOR_S:
+            self._counted_at = now  # who asks meanwhile is told what is known
+            states = {JobState.QUEUED, JobState.RUNNING}
+            self._busy = Counter(job.service for job in (await self.open_jobs()).values() if job.state in states)
+        return self._busy[service]
 
     async def find(self, job_id: str) -> JobRecord | None:
         """Returns a job, as of now or a moment ago; None when there is none."""

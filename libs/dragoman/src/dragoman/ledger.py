@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,9 @@ from dragoman.jobs import (
 )
 from dragoman.records import ATTEMPTS, DEAD_LETTER, LEASE, Attempts, Lease, job_from_bytes, job_to_bytes
 from dragoman.rpc.wire import event_to_bytes
+
+_LONGEST_PAUSE = 0.3
+"""Seconds that one of many who change a record waits, at most, before it tries once more."""
 
 
 class Ledger:
@@ -60,7 +64,7 @@ class Ledger:
         The step may run several times; it must be a pure function. Errors that it raises pass through. `known` is what
         was read a moment ago: if it is the newest still, it need not be read again.
         """
-        while True:
+        for tries in itertools.count():
             record, known = known or await self.get(job_id), None
             changed = step(record)
             if changed is None or changed == record:
@@ -72,9 +76,10 @@ class Ledger:
                     )
                 )
             except nats.js.errors.KeyWrongLastSequenceError:
-                await asyncio.sleep(random.uniform(0, 0.02))
+                await asyncio.sleep(random.uniform(0.0, min(_LONGEST_PAUSE, 0.005 * 2**tries)))
                 continue
             return replace(changed, revision=revision)
+        raise AssertionError("a count never ends")
 
     async def remove(self, job_id: str) -> None:
         """Forgets a job. Leaves a marker, by which readers of the bucket learn of it."""

@@ -1,13 +1,14 @@
 """What an operator does now and then: collect garbage, delete an artifact, rebuild lost job records."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from dragoman.artifacts import Manifest
-from dragoman.errors import FailedPrecondition, NotFound
+from dragoman.errors import DataLoss, FailedPrecondition, NotFound
 from dragoman.garbage import ANSWERS, PREFIXES, Garbage, by_job, find_garbage, is_committed
 from dragoman.jobindex import JobIndex
 from dragoman.jobs import JobRecord, JobState
@@ -16,6 +17,7 @@ from dragoman.objects import Listed
 from dragoman.rpc.methods import SUBMITS
 from dragoman.store import Store, artifact_prefix, manifest_key
 
+_LOG = logging.getLogger(__name__)
 _NAMED = 5
 
 
@@ -68,10 +70,18 @@ class Maintenance:
     def _listed_keys(self, job_ids: Sequence[str]) -> Mapping[str, frozenset[str]]:
         found: dict[str, frozenset[str]] = {}
         for job_id in job_ids:
-            manifest = self._store.manifest(job_id)
+            manifest = self._manifest(job_id)
             if manifest is not None:
                 found[job_id] = frozenset({manifest_key(job_id), *(part.key for part in manifest.parts)})
         return found
+
+    def _manifest(self, job_id: str) -> Manifest | None:
+        """Returns a manifest; None where none can be read: that artifact is left as it is, and told of."""
+        try:
+            return self._store.manifest(job_id)
+        except (DataLoss, FailedPrecondition) as error:
+            _LOG.error("the manifest of %s cannot be read and is left alone: %s", job_id, error)
+            return None
 
     async def _remove(self, garbage: Garbage) -> None:
         if garbage.job_id:
@@ -94,9 +104,9 @@ class Maintenance:
                 `force` is false.
         """
         jobs = await self._index.refresh()
-        manifest = await asyncio.to_thread(self._store.manifest, artifact_id)
+        size = await asyncio.to_thread(self._store.objects.size, manifest_key(artifact_id))
         job = jobs.get(artifact_id)
-        if manifest is None and job is None:
+        if size is None and job is None:
             raise NotFound(f"there is no artifact and no job {artifact_id}", reason="UNKNOWN_ARTIFACT")
         _check_free(artifact_id, job, jobs, force)
         count = await asyncio.to_thread(self._delete_objects, artifact_id)
@@ -122,7 +132,7 @@ class Maintenance:
         for job_id in committed:
             if job_id in jobs:
                 continue
-            manifest = await asyncio.to_thread(self._store.manifest, job_id)
+            manifest = await asyncio.to_thread(self._manifest, job_id)
             if manifest is not None and await self._ledger.create(_record_of(manifest)) is not None:
                 made.append(job_id)
         return Rebuilt(made, len(committed))

@@ -199,6 +199,15 @@ class Objects:
 
         return self._s3.patiently("list", prefix, attempt)
 
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Returns the names that follow a prefix, each up to its "/" and once."""
+
+        def attempt() -> list[str]:
+            found = self._client.list_objects(self._bucket, prefix=prefix)
+            return [(o.object_name or "").removeprefix(prefix).rstrip("/") for o in found if o.is_dir]
+
+        return self._s3.patiently("list", prefix, attempt)
+
     # ----------------------------------------------------------------- delete
 
     def delete(self, keys: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ repeat, because what it changes is changed by compare-and-set and what it publis
 import asyncio
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 from dragoman.artifacts import InputInfo
@@ -18,8 +18,9 @@ from dragoman.errors import FailureClass, InvalidSpec
 from dragoman.ids import Json
 from dragoman.inputs import Inputs
 from dragoman.jobs import EventType, Failure, JobRecord, JobState, StageRecord
-from dragoman.kinds import AnyKind, Stage
+from dragoman.kinds import AnyKind, Spec, Stage
 from dragoman.ledger import Ledger
+from dragoman.leftovers import Leftovers
 from dragoman.records import RECEIPT, Receipt
 from dragoman.store import Store
 from dragoman.task_set import TaskSet
@@ -53,6 +54,50 @@ class Planner:
         self.inputs = Inputs(ledger, store)
         self.endings = Endings(bus, ledger)
         self.committer = Committer(kinds, ledger, store, self.inputs, self.endings, software)
+        self.leftovers = Leftovers(tuple(kinds), bus, store)
+
+    # ------------------------------------------------------------------- admit
+
+    async def admit(self, record: JobRecord, spec: Spec, infos: Mapping[str, InputInfo]) -> JobRecord | None:
+        """Records a new job, and queues it when its inputs are committed. None when there is one of its id already.
+
+        Then it is written as QUEUED at once: one write is all that whoever submits must wait for. Events and tasks go
+        out together after it; what a crash keeps back of the tasks, `repair` publishes.
+        """
+        stages = None if record.waiting_for else await self._cut(record, spec, infos)
+        if stages is None:
+            return await self._admit_waiting(record)
+        done = await self.committer.receipts(record.id) if await self.leftovers.may_hold(record.id) else {}
+        created = await self._ledger.create(record.to(JobState.QUEUED, stages=_planned(stages, done)))
+        if created is None:
+            return None
+        await asyncio.gather(
+            self._ledger.announce(record, EventType.CREATED, once="created"),
+            self._ledger.announce(created, EventType.QUEUED, once="queued"),
+            self._publish_stage(created, stages),
+        )
+        if created.stages[0].complete:
+            await self.advance(record.id)
+        return created
+
+    async def _cut(self, record: JobRecord, spec: Spec, infos: Mapping[str, InputInfo]) -> Sequence[Stage] | None:
+        """Returns the stages of a spec that was checked; None where there are none: `examine` then says why."""
+        try:
+            return await asyncio.to_thread(cut, self._kinds[record.kind], spec, infos)
+        except Exception:  # noqa: BLE001  whatever a kind raises must end its job, not the call
+            return None
+
+    async def _admit_waiting(self, record: JobRecord) -> JobRecord | None:
+        if await self._ledger.find(record.id) is not None:
+            return None
+        for input_id in set(record.inputs.values()):
+            await self._ledger.add_wait(input_id, record.id)
+        created = await self._ledger.create(record)
+        if created is None:
+            return None
+        await self._ledger.announce(created, EventType.CREATED, once="created")
+        await self.examine(record.id, created)
+        return await self._ledger.get(record.id)
 
     # -------------------------------------------------------------------- wake
 
@@ -93,10 +138,7 @@ class Planner:
             await self.endings.fail(record, failure_of(error, "PLAN_FAILED"))
             return
         done = await self.committer.receipts(record.id)
-        planned = tuple(
-            StageRecord(s.name, len(s.tasks), TaskSet.of(i for i in range(len(s.tasks)) if f"{n}-{i}" in done))
-            for n, s in enumerate(stages)
-        )
+        planned = _planned(stages, done)
 
         def step(r: JobRecord) -> JobRecord | None:
             if not _waits(r):
@@ -130,9 +172,12 @@ class Planner:
         subject = self.task_subject(record, record.stage_index, index)
         await self._bus.enqueue(subject, json.dumps(body).encode(), record.trace)
 
-    async def advance(self, job_id: str) -> None:
-        """Goes on to the next stage, or commits the artifact, when the current stage is complete."""
-        record = await self._ledger.find(job_id)
+    async def advance(self, job_id: str, known: JobRecord | None = None) -> None:
+        """Goes on to the next stage, or commits the artifact, when the current stage is complete.
+
+        `known` is the job's record, when it was read a moment ago.
+        """
+        record = known or await self._ledger.find(job_id)
         while record is not None and record.state in {JobState.QUEUED, JobState.RUNNING}:
             if not record.stages or not record.stages[record.stage_index].complete:
                 return
@@ -195,7 +240,7 @@ class Planner:
         if not changed.state.terminal:
             await self.tell_done(changed, receipt.task_id)
         if changed.stages and changed.stages[changed.stage_index].complete:
-            await self.advance(record.id)
+            await self.advance(record.id, changed)
 
     async def tell_done(self, record: JobRecord, task_id: str) -> None:
         """Tells that a task is done, if it is and the log has not been told."""
@@ -245,13 +290,26 @@ def plan_stages(kind: AnyKind, spec: Mapping[str, Json], infos: Mapping[str, Inp
     """Checks a spec against its committed inputs and cuts it into stages. Raises InvalidSpec."""
     parsed = kind.spec.model_validate(spec)
     kind.check(parsed, infos)
-    stages = kind.plan(parsed, infos)
+    return cut(kind, parsed, infos)
+
+
+def cut(kind: AnyKind, spec: Spec, infos: Mapping[str, InputInfo]) -> Sequence[Stage]:
+    """Returns the stages of a spec that was checked. Raises InvalidSpec when there are too many tasks."""
+    stages = kind.plan(spec, infos)
     for stage in stages:
         if not 0 < len(stage.tasks) <= MAX_TASKS:
             raise InvalidSpec(
                 f"stage {stage.name!r} has {len(stage.tasks)} tasks; expected 1 to {MAX_TASKS}: make tasks larger"
             )
     return stages
+
+
+def _planned(stages: Sequence[Stage], done: Container[str]) -> tuple[StageRecord, ...]:
+    """Returns what a record holds of stages of which some tasks are done."""
+    return tuple(
+        StageRecord(s.name, len(s.tasks), TaskSet.of(i for i in range(len(s.tasks)) if f"{n}-{i}" in done))
+        for n, s in enumerate(stages)
+    )
 
 
 def _waits(record: JobRecord) -> bool:

@@ -110,9 +110,15 @@ class Store:
                 )
 
     def manifest(self, artifact_id: str) -> Manifest | None:
-        """Returns a committed artifact's manifest, or None when there is none."""
+        """Returns a committed artifact's manifest, or None when there is none. Raises DataLoss when it is damaged."""
         data = self.objects.get_bytes(manifest_key(artifact_id))
-        return None if data is None else manifest_from_json(data)
+        try:
+            return None if data is None else manifest_from_json(data)
+        except DataLoss as error:
+            raise DataLoss(
+                f"{manifest_key(artifact_id)} is damaged ({error.message}); restore it from a backup, or "
+                f"`dragoman delete {artifact_id}` and submit its job again"
+            ) from error
 
     def artifact(self, artifact_id: str) -> StoredArtifact:
         """Returns a reader of a committed artifact. Raises NotFound when it is not committed."""
@@ -227,6 +233,11 @@ class Store:
         self.objects.delete([listed.key for listed in self.objects.list(f"receipts/{job_id}/")])
         for key in [key for key in list(self._receipts) if key.startswith(f"receipts/{job_id}/")]:
             self._receipts.pop(key, None)
+
+    def job_ids(self, kinds: Sequence[str]) -> frozenset[str]:
+        """Returns ids under which there are objects: artifacts of some kinds, committed or not, and receipts of any."""
+        prefixes = ("receipts/", *(f"artifacts/{kind}/" for kind in kinds))
+        return frozenset(id_ for prefix in prefixes for id_ in self.objects.folders(prefix))
 
     def delete_under(self, prefix: str) -> int:
         """Removes every object and unfinished upload under a prefix; returns how many objects."""

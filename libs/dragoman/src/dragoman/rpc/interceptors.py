@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from dragoman import tracing
-from dragoman.errors import PermissionDenied, Unauthenticated
+from dragoman.errors import InvalidSpec, PermissionDenied, Unauthenticated
 from dragoman.principals import CALLER, Principals, required_role
 from dragoman.rpc.errors import status_of
 
@@ -61,6 +62,39 @@ async def _answers(behaviour: Callable[[Any, Context], Any], request: Any, conte
             yield answer
 
 
+class _Undecodable:
+    """Stands in for a request whose bytes are no message of its type."""
+
+    def __init__(self, error: DecodeError) -> None:
+        self.error = error
+
+
+def _tolerant(handler: Any) -> Any:
+    """Returns a handler that refuses bytes which are no request; grpc itself would answer UNKNOWN."""
+    behaviour, read = _behaviour(handler), handler.request_deserializer
+
+    def attempt(data: bytes) -> Any:
+        try:
+            return read(data)
+        except DecodeError as error:
+            return _Undecodable(error)
+
+    def checked(request: Any) -> Any:
+        if isinstance(request, _Undecodable):
+            raise InvalidSpec(f"the request cannot be read: {request.error}", reason="UNREADABLE_REQUEST")
+        return request
+
+    async def unary(request: Any, context: Context) -> Any:
+        return await behaviour(checked(request), context)
+
+    async def stream(request: Any, context: Context) -> AsyncGenerator[Any]:
+        async with aclosing(_answers(behaviour, checked(request), context)) as answers:
+            async for answer in answers:
+                yield answer
+
+    return _rewrapped(handler, unary, stream)._replace(request_deserializer=attempt if read else None)
+
+
 class _Around(Interceptor):
     """Runs every method inside `around`."""
 
@@ -92,6 +126,15 @@ class ErrorInterceptor(_Around):
 
     def __init__(self, *, debug: bool = False) -> None:
         self._debug = debug
+
+    async def intercept_service(self, continuation: Continuation, handler_call_details: Any) -> Any:
+        """Wraps the method's behaviour, and the reading of its requests."""
+
+        async def tolerant(details: Any) -> Any:
+            handler = await continuation(details)
+            return handler and _tolerant(handler)
+
+        return await super().intercept_service(tolerant, handler_call_details)
 
     @asynccontextmanager
     async def around(self, method: str, context: Context) -> AsyncGenerator[None]:
