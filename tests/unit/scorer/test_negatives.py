@@ -1,5 +1,6 @@
 """Hard negatives: windows of neighbours, and windows that embed alike, reported apart."""
 
+import hashlib
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from dragoman.artifacts import PartInfo
-from dragoman.errors import InvalidSpec
+from dragoman.artifacts import Manifest, PartInfo
+from dragoman.errors import FailedPrecondition, InvalidSpec
 from dragoman.folder import FolderArtifact
+from dragoman.manifests import MANIFEST_NAME, manifest_to_json
 from latent_cache.tables import NEIGHBOURS_NAME, NEIGHBOURS_SCHEMA
+from safetensors.numpy import save_file
+from scorer.decoder_neighbours import decoder_neighbours
 from scorer.scores_kind import ScoresKind
 from scorer.spec import ScoresSpec
 
@@ -21,6 +25,7 @@ from tests.unit.scorer import planted as p
 from tests.unit.scorer.test_scores_kind import statistics, table
 
 LATENTS = 5
+CODER_ID, WEIGHTS = "coder-" + "3" * 32, "sae.safetensors"
 
 
 def with_neighbours(latents: Parts) -> Parts:
@@ -41,9 +46,25 @@ def with_neighbours(latents: Parts) -> Parts:
 
 @pytest.fixture(scope="module")
 def laid(tmp_path_factory: pytest.TempPathFactory) -> p.Laid:
+    root = tmp_path_factory.mktemp("artifacts")
     made = p.planted(LATENTS)
     made = replace(made, latents=with_neighbours(made.latents))
-    return p.lay_out(made, tmp_path_factory.mktemp("artifacts"))
+    return p.lay_out(with_coder(made, root), root)
+
+
+def with_coder(made: p.Planted, root: Path) -> p.Planted:
+    """A coder in which each latent's decoder direction is between its neighbours' on a circle."""
+    angles = 2 * np.pi * np.arange(LATENTS) / LATENTS + np.asarray([0.0, 0.1, 0.3, 0.7, 0.9])[:LATENTS]
+    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    folder = root / CODER_ID
+    folder.mkdir(parents=True)
+    save_file({"W_dec": 3.0 * directions, "b_dec": np.zeros(2, np.float32)}, folder / WEIGHTS)
+    data = (folder / WEIGHTS).read_bytes()
+    part = PartInfo(WEIGHTS, WEIGHTS, len(data), hashlib.sha256(data).hexdigest(), LATENTS)
+    manifest = Manifest(CODER_ID, "coder", 1, {}, {}, [part], {})
+    (folder / MANIFEST_NAME).write_bytes(manifest_to_json(manifest))
+    inputs = {**made.latents.manifest.inputs, "coder": CODER_ID}
+    return replace(made, latents=Parts(replace(made.latents.manifest, inputs=inputs), made.latents.data))
 
 
 def scored(laid: p.Laid, rule: p.Rule, folder: Path, **changes: object) -> FolderArtifact:
@@ -85,6 +106,25 @@ def test_oracle_tells_neighbours_too(laid: p.Laid, tmp_path: Path) -> None:
         if e["type"] == "neighbour":
             beside = [p.latent_words((e["latent"] + 1 + rank) % LATENTS) for rank in range(2)]
             assert words & {word for own_words in beside for word in own_words}
+
+
+def test_decoder_neighbours_are_those_of_the_greatest_cosine(laid: p.Laid) -> None:
+    coder = laid.artifacts.artifact(CODER_ID)
+    found = decoder_neighbours(coder, [0, 3], 2)
+    assert found == {0: [4, 1], 3: [4, 2]}, "by angle, from 0.0, 1.36, 2.81, 4.47 and 5.93"
+    assert {len(own) for own in decoder_neighbours(coder, [1, 2], 10).values()} == {LATENTS - 1}
+    with pytest.raises(FailedPrecondition, match="decoder directions are unknown"):
+        decoder_neighbours(laid.inputs["latents"], [0], 2)
+
+
+def test_windows_of_decoder_neighbours_are_a_type_of_their_own(laid: p.Laid, tmp_path: Path) -> None:
+    made = scored(laid, any_planted_word, tmp_path, decoder_count=12, neighbour_count=4)
+    assert set(statistics(made)["by_type"]) == {"neighbour", "decoder_neighbour", "random"}
+    assert statistics(made)["by_type"]["decoder_neighbour"]["auroc"]["mean"] == 0.5
+    examples = [e for e in table(made, "examples.parquet") if e["arm"] == "score"]
+    places = [(e["latent"], e["row"], e["start"]) for e in examples]
+    assert len(set(places)) == len(places), "a window is of one type"
+    assert not any(any(e["activations"]) for e in examples if e["type"] == "decoder_neighbour")
 
 
 def test_near_windows_are_nearer_than_random_ones(laid: p.Laid, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The frame: settings, kinds, what the RPCs hand to the desk."""
 
 import asyncio
+import socket
 import subprocess
 import sys
 
@@ -8,6 +9,8 @@ import pytest
 from dragoman.errors import InvalidSpec
 from dragoman.explanation.v1 import explanation_pb2
 from dragoman.scoring.v1 import scoring_pb2
+from dragoman.vitals import Vitals
+from scorer.__main__ import definition
 from scorer.config import Config
 from scorer.scores_kind import ScoresKind
 from scorer.servicer import ScoringServicer
@@ -54,6 +57,17 @@ def test_defaults_without_a_setting() -> None:
     assert Config.from_env({}).embedder.url == "", "there is no default: without one, embedding scorers say so"
     engine = Config.from_env({}).engine
     assert (engine.url, engine.concurrency, engine.timeout) == ("http://127.0.0.1:8090", 4, 300.0)
+
+
+def test_a_worker_whose_engine_is_away_is_not_ready_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("DRAGOMAN_LLM_URL", url)
+        troubles = Vitals(definition().checks).unready()
+    assert set(troubles) == {"language model"}
+    assert troubles["language model"].startswith(f"no language-model engine answers at {url}")
+    assert "set DRAGOMAN_LLM_URL" in troubles["language model"]
 
 
 def test_settings_come_from_the_environment() -> None:
