@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import scorer
 from dragoman.artifacts import InputInfo, Manifest, PartInfo
 from dragoman.errors import FailedPrecondition, InvalidSpec, UserTaskError
 from dragoman.folder import FolderArtifact, FolderArtifacts
@@ -365,7 +364,7 @@ def test_every_field_of_the_contract_is_a_field_of_the_spec() -> None:
 
 def test_the_pipeline_beside_the_service_is_one() -> None:
     given = dict.fromkeys(("corpus", "model", "tokens", "coder"), "x")
-    pipeline = load(Path(scorer.__file__).parents[2] / "triage.yaml", given)
+    pipeline = load(Path(__file__).parents[3] / "services" / "scorer" / "triage.yaml", given)
     assert list(pipeline.jobs)[-1] == "of_both"
     assert pipeline.jobs["by_rule"].needs == ("latents", "triage")
 

@@ -1,27 +1,23 @@
 """The tokens that latents promote, as an effects artifact has them."""
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import pyarrow.parquet as pq
 from dragoman.artifacts import Artifact
+from latent_cache.effects import EFFECTS, Row, effect_rows, nearest_target
 
 from scorer.core.triage_output import Promoted, cleaned
 
 _COLUMNS = ["latent", "kl_target", "kl", "converged", "intervention", "raised_texts", "lowered_texts"]
-
-Row = Mapping[str, Any]
 
 
 def promoted_by(effects: Artifact, kl_target: float | None) -> Mapping[int, Promoted]:
     """Returns what each measured latent promotes: at one KL for all of them, since tokens at equal strength of unlike
     latents cannot be compared; where strengths were given instead, at the largest effect."""
     by_latent: dict[int, list[Row]] = {}
-    for row in pq.read_table(effects.download("effects.parquet"), columns=_COLUMNS).to_pylist():
+    for row in effect_rows(effects, EFFECTS, _COLUMNS):
         by_latent.setdefault(int(row["latent"]), []).append(row)
     targets = {float(row["kl_target"]) for rows in by_latent.values() for row in rows if row["kl_target"] is not None}
-    wanted = kl_target or min(sorted(targets), key=lambda target: abs(math.log(target)), default=None)
+    wanted = kl_target or nearest_target(list(targets))
     return {latent: _promoted(rows, wanted) for latent, rows in by_latent.items()}
 
 

@@ -18,7 +18,7 @@ class TriageSpec(Spec):
     """Scores of these latents by scorers that show no explanation, one artifact for each scorer."""
     effects_id: str = ""
     """Empty: nothing is known of the output, and no latent is of class output or cross."""
-    control_scores_ids: tuple[_Id, ...] = ()
+    control_scores_ids: tuple[_Id, ...] = Field(default=(), max_length=16)
     """Scores of another run's latents, whose distribution is the null; empty: each scorer's own null."""
     control_effects_id: str = ""
     """Effects of another run's latents, whose distribution is the null; empty: mixed sets of tokens."""
