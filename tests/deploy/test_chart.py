@@ -180,6 +180,17 @@ def test_training_runs_as_jobs_that_nobody_scales_in(rendered: dict[str, list[Do
     assert trigger["metadata"]["consumer"] == "sae-trainer"
 
 
+def test_a_drained_node_takes_one_of_each_at_a_time(rendered: dict[str, list[Document]]) -> None:
+    for values, of_workers in (("plain", SERVICES), ("gpu", ("activation", "explainer", "scorer"))):
+        budgets = {d["metadata"]["name"]: d["spec"] for d in rendered[values] if d["kind"] == "PodDisruptionBudget"}
+        assert {f"lab-dragoman-{service}-api" for service in SERVICES} <= set(budgets)
+        for service in of_workers:
+            budget = budgets[f"lab-dragoman-{service}-worker"]
+            assert budget["maxUnavailable"] == 1
+            assert budget["selector"]["matchLabels"]["dragoman/role"] == "worker"
+        assert ("lab-dragoman-sae-trainer-worker" in budgets) == ("sae-trainer" in of_workers)
+
+
 def test_nothing_is_allowed_that_is_not_named(rendered: dict[str, list[Document]]) -> None:
     policies = {d["metadata"]["name"]: d["spec"] for d in rendered["plain"] if d["kind"] == "NetworkPolicy"}
     deny = policies["lab-dragoman-deny"]
