@@ -298,7 +298,8 @@ def test_every_latent_is_in_a_denominator(tmp_path: Path) -> None:
     laid = p.lay_out(p.planted(8, outcomes=outcomes), tmp_path / "in")
     made = score(laid, p.RuleJudge(p.oracle), tmp_path, spec())
     found, rows = statistics(made), {row["latent"]: row for row in table(made, "latents.parquet")}
-    assert [found[name] for name in ("total", "dead", "rare", "attempted", "scored")] == [8, 1, 2, 5, 3]
+    names = ("total", "dead", "rare", "attempted", "parsed", "scored", "seed")
+    assert [found[name] for name in names] == [8, 1, 2, 5, 3, 3, 0]
     assert set(rows) == {3, 4, 5, 6, 7}
     assert rows[3]["explanation"] is None
     assert rows[3]["auroc"] is None

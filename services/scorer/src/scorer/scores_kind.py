@@ -177,12 +177,13 @@ class ScoresKind:
         found: Any = next(part for part in parts if part.name == LATENTS).metadata["statistics"]
         method = METHODS[spec.scorer]
         counts = _denominator_counts(spec, inputs)
-        denominators = {name: counts[name] for name in ("total", "dead", "rare")}
+        denominators = {name: counts.get(name) for name in ("total", "dead", "rare", "parsed")}
         summed: dict[str, Json] = {
             "scorer": method.name,
             "method_version": method.version,
             "model": (spec.embedder if EMBEDDINGS in method.needs else spec.llm).model,
             **denominators,
+            "seed": spec.seed,
             **found,
             **_planned(spec, parts),
         }
@@ -250,7 +251,7 @@ def _denominator_counts(spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> di
     if "explanations" in inputs:
         manifest = inputs["explanations"].manifest
         assert manifest is not None
-        names = ("total", "dead", "rare", "attempted")
+        names = ("total", "dead", "rare", "attempted", "parsed")
         return {name: _number(manifest.statistics, name) for name in names if name in manifest.statistics}
     manifest = inputs["latents"].manifest
     assert manifest is not None
