@@ -1,5 +1,6 @@
 """Triage: what explains planted latents, what the filters confirm, and what is not paid for."""
 
+import asyncio
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
@@ -13,21 +14,24 @@ import pyarrow.parquet as pq
 import pytest
 from dragoman.artifacts import InputInfo, Manifest, PartInfo
 from dragoman.errors import FailedPrecondition, InvalidSpec, UserTaskError
+from dragoman.explanation.v1 import explanation_pb2
 from dragoman.folder import FolderArtifact, FolderArtifacts
 from dragoman.ids import derived_seed
 from dragoman.pipeline import load
-from dragoman.rpc.convert import field_names
+from dragoman.rpc.convert import field_names, spec_dict, spec_message
 from dragoman.scoring.v1 import scoring_pb2
 from explainer.explanations_kind import ExplanationsKind
 from explainer.spec import ExplanationsSpec
 from scorer.core.triage import Evidence, Threshold, judged, threshold_of
 from scorer.core.triage_output import coherence, mixed_sets
 from scorer.scores_kind import ScoresKind
+from scorer.servicer import ScoringServicer
 from scorer.spec import ScoresSpec
 from scorer.triage_kind import TriageKind
 from scorer.triage_spec import TriageSpec
 
 from tests.support.local_run import reversed_order, run_local
+from tests.support.memory_desk import MemoryDesk
 from tests.support.scripted_writer import ScriptedWriter
 from tests.support.synthetic_effects import EFFECTS_ID, effects_parts
 from tests.support.synthetic_latents import Corpus, Parts, in_folder, latents_parts, tokens_parts
@@ -103,12 +107,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return lay_out(tmp_path_factory.mktemp("artifacts"))
 
 
-def triage(root: Path, folder: Path, embedder: p.RuleEmbedder | None = None, **fields: Any) -> FolderArtifact:
+def triage(
+    root: Path, folder: Path, embedder: p.RuleEmbedder | None = None, resume_after: int | None = None, **fields: Any
+) -> FolderArtifact:
     given: dict[str, Any] = {"latents_id": p.LATENTS_ID, "scores_ids": [SCORES_ID], **fields}
     spec, artifacts = TriageSpec(**given), FolderArtifacts(root)
     kind = TriageKind(artifacts, embedder or p.RuleEmbedder(by_kind))
     inputs = {role: _input(root, id_) for role, id_ in kind.inputs(spec).items()}
-    return run_local(kind, spec, inputs, folder)
+    return run_local(kind, spec, inputs, folder, resume_after=resume_after)
 
 
 def _input(root: Path, id_: str) -> FolderArtifact:
@@ -163,7 +169,7 @@ def test_without_effects_nothing_is_said_of_the_output(root: Path, tmp_path: Pat
 
 
 def test_bytes_are_the_same_again(root: Path, triaged: FolderArtifact, tmp_path: Path) -> None:
-    again = triage(root, tmp_path / "again", effects_id=EFFECTS_ID)
+    again = triage(root, tmp_path / "again", resume_after=3, effects_id=EFFECTS_ID)
     assert [part.sha256 for part in again.manifest.parts] == [part.sha256 for part in triaged.manifest.parts]
 
 
@@ -360,6 +366,20 @@ def test_coherence_is_the_mean_cosine_of_pairs() -> None:
 
 def test_every_field_of_the_contract_is_a_field_of_the_spec() -> None:
     assert list(TriageSpec.model_fields) == field_names(scoring_pb2.TriageSpec)
+
+
+def test_a_triage_is_submitted_and_can_be_the_selection_over_the_wire() -> None:
+    desk = MemoryDesk()
+    spec = scoring_pb2.TriageSpec(latents_id=p.LATENTS_ID, scores_ids=[SCORES_ID], quantile=0.9)
+    request = scoring_pb2.SubmitTriageRequest(spec=spec)
+    sent = asyncio.run(ScoringServicer(desk).SubmitTriage(request, None))
+    job = desk.jobs[sent.job.id]
+    assert sent.created
+    assert job.kind == "triage"
+    assert TriageSpec.model_validate(dict(job.spec)).quantile == 0.9
+    given = {"latents_id": p.LATENTS_ID, "triage_id": sent.job.id, "triage_classes": ["cross"], "triage_tiers": [0, 2]}
+    message = spec_message(given, explanation_pb2.ExplanationsSpec)
+    assert ExplanationsSpec.model_validate(spec_dict(message)) == ExplanationsSpec.model_validate(given)
 
 
 def test_the_pipeline_beside_the_service_is_one() -> None:
