@@ -226,7 +226,6 @@ def test_a_wrong_spec_is_refused_at_submit(cluster: Cluster, tmp_path: Path) -> 
         "activations_id is empty": pb.CoderSpec(),
         "not for a coder that is imported": pb.CoderSpec(d_sae=4, imported=imported),
         "expected cfg.json and sae.safetensors": pb.CoderSpec(imported=imported),
-        "streamed.model.source: there is no model": pb.CoderSpec(streamed=STREAMED, hookpoint="layers.9"),
         "hookpoint is empty": pb.CoderSpec(streamed=STREAMED),
         "not for a coder that is taken": pb.CoderSpec(d_sae=4, taken=pb.TakenCoder(coders_id="coders-0")),
     }
