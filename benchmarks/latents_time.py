@@ -61,7 +61,8 @@ class Clock:
 def encode_steps(
     clock: Clock, live: LiveService, model: Any, coder: sparse_coders.TopKCoder, rows: TokenRows, count: int
 ) -> None:
-    """What an encoding task does, step by step."""
+    """What an encoding task does, step by step; and, for comparison, the encoder product with and without top-k."""
+    frozen = sparse_coders.frozen(coder)
     with clock.step("read token rows"):
         tokens, documents = rows.tokens(np.arange(count)), rows.documents(np.arange(count))
     found = FoundActivations()
@@ -70,10 +71,12 @@ def encode_steps(
         places = np.flatnonzero(documents[at : at + BATCH_ROWS].reshape(-1) >= 0).astype(np.int32)
         with clock.step("forward to layer 9"):
             x = truncated_forward(model, torch.from_numpy(chunk.astype(np.int64))).flatten(0, 1)[places]
-        with clock.step("encode, product alone"), torch.inference_mode():
+        with clock.step("dense product alone"), torch.inference_mode():
             torch.addmm(coder.b_enc, x - coder.b_dec, coder.W_enc.T)
-        with clock.step("encode, product and top-k"):
-            acts, indices = coder.encode(x)
+        with clock.step("dense product and top-k"):
+            coder.encode(x)
+        with clock.step("encode"):
+            acts, indices = frozen.encode(x)
         with clock.step("gather activations above 0"):
             found.add(acts.numpy(), indices.numpy(), places + at * CTX_LEN)
     with clock.step("sort by latent"):
@@ -135,11 +138,11 @@ def measure(live: LiveService, model: Any, tokens_id: str, d_sae: int, options: 
 
 
 def _share(steps: Mapping[str, float]) -> float:
-    """Returns what part of a job, or of its steps where no job was timed, is forward pass and encoder product."""
+    """Returns forward pass and dense encoder product over a job, or over its steps where no job was timed."""
     job = [value for name, value in steps.items() if name.startswith(("stage ", "submit", "commit"))]
-    alone = {"tokenise", "encode, product alone"}
+    alone = {"tokenise", "dense product alone", "dense product and top-k"}
     whole = sum(job or [value for name, value in steps.items() if name not in alone])
-    return round((steps["forward to layer 9"] + steps["encode, product alone"]) / whole, 3)
+    return round((steps["forward to layer 9"] + steps["dense product alone"]) / whole, 3)
 
 
 def main() -> None:

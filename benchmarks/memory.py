@@ -3,8 +3,8 @@
 Run as `.venv/bin/python benchmarks/memory.py`. Every stage of the real kind runs in a process of its own, over folders,
 one task after the other as in a worker, on one thread; its peak is VmHWM of /proc. Model: a Llama of two layers
 and d_model 32 by config, random weights, so that 10^6 tokens take minutes; token ids follow a Zipf law. Measured at
-10^5 and 10^6 tokens with one spec, and at three sizes of the coder. The floor of the slope in d_sae is the coder:
-2 matrices of d_model float32.
+10^5 and 10^6 tokens with one spec, and at three sizes of the coder. The floor of the slope in d_sae is the coder: 2
+matrices of d_model float32, and W_enc in bfloat16 where it is searched.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from activation.coder_memory import coder_bytes
 from activation.latents_kind import LatentsKind
 from activation.spec import LatentsSpec
 from dragoman.artifacts import InputInfo, Manifest, PartInfo
@@ -186,7 +187,7 @@ def main() -> None:
         "ratio_by_stage": ratios,
         "peak_bytes": {str(few): at_few, str(many): at_many},
         "bytes_per_latent": {s: round(slope) for s, slope in slopes.items()},
-        "floor_bytes_per_latent": 2 * D_MODEL * 4,
+        "floor_bytes_per_latent": coder_bytes({"d_model": D_MODEL, "d_sae": 1, "k": K}),
         "d_sae": list(options.d_sae),
     }
     print(json.dumps(result))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from activation.coder_memory import check_coders_fit
 from activation.input_checks import check_coder
 from dragoman.artifacts import InputInfo, Manifest
 from dragoman.errors import InvalidSpec
@@ -104,3 +105,18 @@ def test_of_an_imported_coder_only_what_is_known_is_compared(llama: ModelDescrip
     assert [violation.field for violation in error.violations] == ["model.source"]
     assert "'you/tiny-llama'" in error.message
     check_coder(_coder({"source": "you/tiny-llama", "weights": "trained"}), REF, llama)
+
+
+def test_coders_that_no_worker_can_hold_beside_the_model_are_refused_with_all_sizes(llama: ModelDescription) -> None:
+    small, large = _coder(d_sae=64, k=4), _coder(d_sae=1 << 20, d_out=32)
+    coders = {"coder_ids[0]": small, "coder_ids[1]": large}
+    weights = 2 * llama.parameter_count
+    needed = weights + 64 * (4 * 64 + 2 * 32) + (1 << 20) * 4 * 64
+    check_coders_fit(coders, llama, "bfloat16", needed)
+    check_coders_fit(coders, llama, "bfloat16", None)
+    waiting = InputInfo(large.id, "coder", {}, None, {})
+    check_coders_fit({"coder_id": waiting}, llama, "bfloat16", 1)
+    said = r"the 2 coders take 0\.25 GiB beside the model's .* a worker has 0\.25 GiB"
+    with pytest.raises(InvalidSpec, match=said) as error:
+        check_coders_fit(coders, llama, "bfloat16", needed - 1)
+    assert (error.value.violations[0].field, error.value.reason) == ("coder_ids[1]", "CODER_TOO_LARGE")

@@ -15,7 +15,7 @@ from activation.kinds import build
 from activation.latents_kind import ENCODE, latents_per_shard
 from activation.spec import LatentsSpec, TokensSpec
 from dragoman.artifacts import InputInfo, Manifest, PartInfo
-from dragoman.errors import InvalidSpec, UserTaskError
+from dragoman.errors import DataLoss, InvalidSpec, NotFound, UserTaskError
 from dragoman.folder import FolderArtifact, file_sha256
 from dragoman.ids import artifact_id
 from dragoman.kinds import AnyKind, Context, Part, Task
@@ -245,6 +245,22 @@ def test_an_activation_that_is_not_finite_stops_the_job_and_names_its_row(
     spec = _spec(tokens, artifact, llama)
     with pytest.raises(UserTaskError, match=r"NaN or infinite activations at \d+ tokens, first in row 0"):
         _encode(kinds["latents"], spec, {"tokens": tokens, "coder": artifact}, tmp_path / "scratch")
+
+
+def test_token_rows_that_are_damaged_or_gone_stop_the_task(
+    tokens: FolderArtifact, topk: FolderArtifact, llama: Path, tmp_path: Path, kinds: dict[str, AnyKind]
+) -> None:
+    damaged = FolderArtifact(shutil.copytree(tokens.path, tmp_path / "tokens"))
+    shard = damaged.path / "rows-00000.safetensors"
+    data = bytearray(shard.read_bytes())
+    data[-5] ^= 1
+    shard.write_bytes(data)
+    spec, inputs = _spec(tokens, topk, llama, rows_per_task=2), {"tokens": damaged, "coder": topk}
+    with pytest.raises(DataLoss, match=r"rows-00000.*not what its manifest promises"):
+        _encode(kinds["latents"], spec, inputs, tmp_path / "scratch")
+    shard.unlink()
+    with pytest.raises(NotFound, match=r"holds no file .*rows-00000"):
+        _encode(kinds["latents"], spec, inputs, tmp_path / "scratch")
 
 
 def test_what_cannot_be_done_is_refused_at_submit(

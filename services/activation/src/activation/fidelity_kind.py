@@ -11,6 +11,7 @@ from hooked_models.model_ref import ModelRef
 from hooked_models.model_refs import ModelRefs, weights_origin
 from hooked_models.token_checks import check_tokens
 
+from activation.coder_memory import check_coders_fit
 from activation.input_checks import check_coder, check_kind, check_task_count
 from activation.spec import FidelitySpec
 from activation.token_policy import check_coder_policy
@@ -37,11 +38,13 @@ class FidelityKind:
         models: ModelRefs,
         model: "Callable[[ModelRef], LoadedModel]",
         coders: "Callable[[], CoderShelf]",
+        memory_bytes: int | None = None,
     ) -> None:
-        """`model` and `coders` are called when a task runs."""
+        """`model` and `coders` are called when a task runs. `memory_bytes`: of the largest worker; None: not known."""
         self._models = models
         self._model = model
         self._coders = coders
+        self._memory_bytes = memory_bytes
 
     def inputs(self, spec: FidelitySpec) -> Mapping[str, str]:
         """The tokens, and the coders in the spec's order."""
@@ -58,11 +61,14 @@ class FidelityKind:
         tokens = check_kind(inputs, "tokens", "tokens", "tokens_id")
         described = self._models.describe(spec.model)
         check_tokens(tokens, described)
-        for i in range(len(spec.coder_ids)):
-            field_name = f"coder_ids[{i}]"
-            coder = check_kind(inputs, f"coder.{i}", "coder", field_name)
+        coders = {
+            f"coder_ids[{i}]": check_kind(inputs, f"coder.{i}", "coder", f"coder_ids[{i}]")
+            for i in range(len(spec.coder_ids))
+        }
+        for field_name, coder in coders.items():
             check_coder(coder, spec.model, described, field_name)
             check_coder_policy(tokens, coder, field_name)
+        check_coders_fit(coders, described, spec.model.dtype, self._memory_bytes)
         if tokens.manifest is not None:
             row_count = sum(end - first for first, end in _ranges(spec, tokens.manifest))
             check_task_count(row_count, spec.rows_per_task, spec.split)

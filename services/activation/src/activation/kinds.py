@@ -21,21 +21,22 @@ if TYPE_CHECKING:
 
 def build(config: Config, store: Store | None) -> list[AnyKind]:
     """Returns every kind of this service. Without a store, s3:// sources are refused."""
+    memory_bytes = config.worker_memory_bytes or machine_memory_bytes()
     host = ModelHost(
         config.cache,
         store,
         device=config.device,
         threads=config.torch_threads,
         trust_remote_code=config.trust_remote_code,
-        memory_bytes=config.worker_memory_bytes or machine_memory_bytes(),
+        memory_bytes=memory_bytes,
     )
     coders = _Coders()
     return [
         TokensKind(config.cache, store, host.locations, host.descriptions),
         ActivationsKind(host.refs, host.load),
-        LatentsKind(host.refs, host.load, coders.slot),
+        LatentsKind(host.refs, host.load, coders.slot, memory_bytes),
         EffectsKind(store, host.load, coders.slot),
-        FidelityKind(host.refs, host.load, coders.shelf),
+        FidelityKind(host.refs, host.load, coders.shelf, memory_bytes),
     ]
 
 

@@ -13,6 +13,7 @@ from hooked_models.model_ref import ModelRef
 from hooked_models.model_refs import ModelRefs, weights_origin
 from hooked_models.token_checks import check_tokens
 
+from activation.coder_memory import check_coders_fit
 from activation.input_checks import check_coder, check_kind, check_task_count
 from activation.spec import LatentsSpec
 from activation.token_policy import check_coder_policy
@@ -50,11 +51,13 @@ class LatentsKind:
         models: ModelRefs,
         model: "Callable[[ModelRef], LoadedModel]",
         coder: "Callable[[], CoderSlot]",
+        memory_bytes: int | None = None,
     ) -> None:
-        """`model` and `coder` are called when a task runs."""
+        """`model` and `coder` are called when a task runs. `memory_bytes`: of the largest worker; None: not known."""
         self._models = models
         self._model = model
         self._coder = coder
+        self._memory_bytes = memory_bytes
 
     def inputs(self, spec: LatentsSpec) -> Mapping[str, str]:
         return {"tokens": spec.tokens_id, "coder": spec.coder_id}
@@ -73,6 +76,7 @@ class LatentsKind:
         described = self._models.describe(spec.model)
         check_tokens(tokens, described)
         check_coder(coder, spec.model, described)
+        check_coders_fit({"coder_id": coder}, described, spec.model.dtype, self._memory_bytes)
         check_coder_policy(tokens, coder)
         ctx_len = int(str(tokens.spec.get("ctx_len", spec.window_length)))
         if spec.window_length > ctx_len:

@@ -15,7 +15,7 @@ from hooked_models.models import LoadedModel
 from jaxtyping import Float
 from latent_cache.token_rows import TokenRows
 from safetensors.numpy import save_file
-from sparse_coders import CONFIG_FILE, WEIGHTS_FILE, MalformedCoder, SparseCoder, UnsupportedCoder, load
+from sparse_coders import CONFIG_FILE, WEIGHTS_FILE, MalformedCoder, SparseCoder, UnsupportedCoder, frozen, load
 from torch import Tensor
 
 from activation.core.entries import EncodedEntries, FoundActivations, place_table
@@ -37,7 +37,7 @@ class CoderSlot:
             for name in (CONFIG_FILE, WEIGHTS_FILE):
                 shutil.copyfile(artifact.download(name), folder / name)
             try:
-                self._coder = load(folder, device=device)
+                self._coder = frozen(load(folder, device=device))
             except (MalformedCoder, UnsupportedCoder) as error:
                 raise UserTaskError(f"{artifact.id}: {error}", reason="CODER_UNUSABLE") from error
             self._id = artifact.id
@@ -49,7 +49,7 @@ def encode(spec: LatentsSpec, context: Context, model: LoadedModel, slot: CoderS
     first, end = (int(str(context.task.payload[key])) for key in ("first", "end"))
     coder = slot.get(context.inputs["coder"], context, model.device)
     hookpoint = model.full_name(str(context.inputs["coder"].manifest.statistics["hookpoint"]))
-    rows = TokenRows(context.inputs["tokens"])
+    rows = TokenRows(context.inputs["tokens"], verified=True)
     tokens, documents = rows.tokens(np.arange(first, end)), rows.documents(np.arange(first, end))
     total, done = int((documents >= 0).sum()), 0
     found = FoundActivations()
