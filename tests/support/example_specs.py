@@ -21,6 +21,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
             "max_documents": 1000,
             "seed": -7,
         },
+        {"texts_id": _id("texts"), "tokenizer": "/models/small", "test_fraction": 0.0},
     ],
     "activations": [
         {
@@ -91,6 +92,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         },
         {"latents_id": _id("latents"), "scorer": "intruder", "latent_count": 50, "embedder": {"model": "small"}},
     ],
+    "texts": [{"explanations_id": _id("explanations"), "text_count": 7, "llm": {"model": "judge", "temperature": 1.0}}],
     "scorecard": [
         {
             "trained": {"scores_ids": [_id("scores")], "explanations_id": _id("explanations")},

@@ -28,6 +28,7 @@ SPECS: list[type[Message]] = [
     training_pb2.ExportSpec,
     explanation_pb2.ExplanationsSpec,
     scoring_pb2.ScoresSpec,
+    scoring_pb2.TextsSpec,
     scoring_pb2.ScorecardSpec,
 ]
 

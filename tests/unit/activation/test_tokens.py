@@ -1,13 +1,17 @@
 """The tokens kind over real files and a real tokenizer."""
 
+import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from activation.spec import TokensSpec
+from dragoman.artifacts import Manifest, PartInfo
 from dragoman.errors import InvalidSpec, UserTaskError
 from dragoman.folder import FolderArtifact
 from dragoman.kinds import AnyKind
@@ -17,6 +21,7 @@ from tokenizers import Tokenizer
 from transformers import ByT5Tokenizer
 
 from tests.support.local_run import reversed_order, run_local
+from tests.support.synthetic_latents import Parts, in_folder
 from tests.support.tiny import text_of
 
 Kinds = dict[str, AnyKind]
@@ -113,6 +118,42 @@ def test_only_so_many_documents_are_used(kinds: Kinds, corpus: Path, tokenizer_f
     tokens = run_local(kinds["tokens"], _spec(corpus, tokenizer_folder, max_documents=5), {}, tmp_path / "few")
     assert tokens.manifest.statistics["document_count"] == 5
     assert len(_ids_by_document(tokens)) == 5
+
+
+def _texts(root: Path, texts: list[str]) -> FolderArtifact:
+    """A texts artifact, as the scorer writes it."""
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"text": texts, "latent": pa.array(range(len(texts)), pa.int32())}), sink)
+    data = sink.getvalue()
+    info = PartInfo("texts.parquet", "texts.parquet", len(data), hashlib.sha256(data).hexdigest(), len(texts))
+    return in_folder(Parts(Manifest("texts-" + "4" * 32, "texts", 1, {}, {}, [info], {}), {info.name: data}), root)
+
+
+def test_written_texts_are_documents_named_by_their_rows(kinds: Kinds, tokenizer_folder: Path, tmp_path: Path) -> None:
+    texts = [f"{'a house ' * n}by the sea" for n in range(1, 8)]
+    inputs = {"texts": _texts(tmp_path, texts)}
+    spec = TokensSpec(texts_id=inputs["texts"].id, tokenizer=str(tokenizer_folder), ctx_len=32, test_fraction=0.0)
+    tokens = run_local(kinds["tokens"], spec, inputs, tmp_path / "tokens")
+    tokenizer = Tokenizer.from_str(tokens.read("tokenizer.json").decode())
+    found = _ids_by_document(tokens)
+    named = {document["name"]: found[document["document"]] for document in _documents(tokens)}
+    assert named == {
+        f"texts.parquet#{n}": tokenizer.encode(text, add_special_tokens=False).ids for n, text in enumerate(texts)
+    }
+    again = run_local(kinds["tokens"], spec, inputs, tmp_path / "again", order=reversed_order)
+    assert [q.sha256 for q in again.manifest.parts] == [q.sha256 for q in tokens.manifest.parts]
+
+
+def test_texts_come_from_one_place(kinds: Kinds, corpus: Path, tokenizer_folder: Path, tmp_path: Path) -> None:
+    texts_id, tokenizer = "texts-" + "4" * 32, str(tokenizer_folder)
+    for fields in ({}, {"source": str(corpus), "texts_id": texts_id}):
+        with pytest.raises(ValidationError, match="either source or texts_id"):
+            TokensSpec(tokenizer=tokenizer, **fields)
+    with pytest.raises(ValidationError, match="holds no conversations"):
+        TokensSpec(tokenizer=tokenizer, texts_id=texts_id, messages_field="messages")
+    one = {"texts": _texts(tmp_path, ["only one"])}
+    with pytest.raises(InvalidSpec, match="there is only 1 document"):
+        run_local(kinds["tokens"], TokensSpec(tokenizer=tokenizer, texts_id=texts_id), one, tmp_path / "x")
 
 
 def test_text_is_only_ever_text(kinds: Kinds, tokenizer_folder: Path, tmp_path: Path) -> None:

@@ -269,6 +269,7 @@ def test_prompts_are_those_of_the_version() -> None:
         "intervention-1": "fef92b0aead2858c",
         "faithfulness-1": "d778869af1aad5ec",
         "output-rotated-1": "d8d24847741b14af",
+        "generation-1": "0bfd713830a9a510",
         "intruder-rotated-1": "853028d869511265",
         "decile_intruder-rotated-1": "bbece01633059541",
         "embedding-plain-1": "fa2ccb3102194094",

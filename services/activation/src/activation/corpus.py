@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from hooked_models.sources import SourceFile, list_allowed
 
 from activation.core.document_field import DocumentField
 from activation.core.formats import MalformedText, Mark, format_of, read_documents, scan
+
+TEXTS = "texts.parquet"
+"""The part of a texts artifact that holds them, a row each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +94,24 @@ def scan_corpus(
     source: str, format: str, document_field: DocumentField, store: Store | None, cache: JsonCache
 ) -> Corpus:
     """Reads every file of a source once, or what is remembered of it. Raises InvalidSpec or MalformedText."""
+    return _scanned(list_allowed(source, store, field_name="source"), source, format, document_field, cache)
 
+
+def texts_corpus(texts_id: str, path: Path, document_field: DocumentField, cache: JsonCache) -> Corpus:
+    """Reads the texts of a texts artifact once, or what is remembered of them; `path`: of the part TEXTS."""
+    status = path.stat()
+    file = SourceFile(TEXTS, status.st_size, texts_id, str(path))
+    return _scanned([file], texts_id, "parquet", document_field, cache)
+
+
+def _scanned(
+    files: Sequence[SourceFile], source: str, format: str, document_field: DocumentField, cache: JsonCache
+) -> Corpus:
     def make(file: SourceFile) -> list[Any]:
         with file.open() as stream:
             found = scan(file.name, format_of(file.name, format), stream, document_field)
         return [found.sha256, found.document_count, found.has_text, [list(m) for m in found.marks]]
 
-    files = list_allowed(source, store, field_name="source")
     scans = remembered(cache, files, ("corpus", source, format, *document_field.key), make)
     scanned: list[CorpusFile] = []
     for file in files:

@@ -28,7 +28,7 @@ _KlTarget = Annotated[float, Field(gt=0.0, le=100.0, allow_inf_nan=False)]
 class TokensSpec(Spec):
     """Text to packed token rows, split by document."""
 
-    source: str = Field(min_length=1)
+    source: str = ""
     format: TextFormat = "auto"
     text_field: str = Field("text", min_length=1)
     tokenizer: str = Field(min_length=1)
@@ -44,8 +44,17 @@ class TokensSpec(Spec):
     packing: Packing = "packed"
     messages_field: str = ""
     count_special_tokens: bool = False
+    texts_id: str = ""
     scrambled: bool = False
     """Tokens are permuted over the documents of a split: for the check of unigram latents, never to be explained."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.source) == bool(self.texts_id):
+            raise ValueError("expected either source or texts_id: text comes from files or from a texts artifact")
+        if self.texts_id and self.messages_field:
+            raise ValueError("messages_field is given, but a texts artifact holds no conversations; leave it out")
+        return self
 
 
 class _ForwardSpec(Spec):

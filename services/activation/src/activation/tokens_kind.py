@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dragoman.artifacts import InputInfo, PartInfo
+from dragoman.artifacts import Artifact, InputInfo, PartInfo
 from dragoman.errors import InvalidSpec
 from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
@@ -15,7 +15,7 @@ from hooked_models.sources import S3
 
 from activation.core.chat import ChatTemplate
 from activation.core.document_field import DocumentField
-from activation.corpus import Corpus, checked_corpus, unchanged_corpus
+from activation.corpus import TEXTS, Corpus, checked_corpus, texts_corpus, unchanged_corpus
 from activation.spec import TokensSpec
 
 _GROUP_BYTES = 4 << 20
@@ -30,7 +30,7 @@ class TokensKind:
     version = 2
     description = "Text, JSONL or Parquet to packed rows of token ids, split into train and test by document."
     spec = TokensSpec
-    input_kinds: Mapping[str, str] = {}
+    input_kinds: Mapping[str, str] = {"texts": "texts"}
 
     def __init__(self, cache: Path, store: Store | None, locations: Locations, descriptions: Descriptions) -> None:
         self._json = JsonCache(cache / "corpora")
@@ -39,35 +39,44 @@ class TokensKind:
         self._descriptions = descriptions
 
     def inputs(self, spec: TokensSpec) -> Mapping[str, str]:
-        return {}
+        return {"texts": spec.texts_id} if spec.texts_id else {}
 
     def resolve(self, spec: TokensSpec) -> TokensSpec:
         """Fingerprints source and tokenizer; refuses text that is not there or cannot be read."""
-        source = spec.source if spec.source.startswith(S3) else str(Path(spec.source).expanduser().absolute())
         located = self._locations.locate(spec.tokenizer, spec.tokenizer_revision, TOKENIZER, "tokenizer")
         described = self._descriptions.tokenizer(located, "tokenizer")
-        corpus = checked_corpus(source, spec.format, document_field(spec, described), self._store, self._json)
-        _check_split(spec, corpus.document_count)
+        source, fingerprint = ("", "") if spec.texts_id else self._checked_source(spec, described)
         _check_context(spec, described)
         bos_token(spec, described)
-        _check_sum("source_fingerprint", spec.source_fingerprint, corpus.fingerprint)
+        _check_sum("source_fingerprint", spec.source_fingerprint, fingerprint)
         _check_sum("tokenizer_fingerprint", spec.tokenizer_fingerprint, located.fingerprint)
         return spec.model_copy(
             update={
                 "source": source,
-                # With conversations no other field is read, and what it would be must not make another artifact.
-                "text_field": "text" if spec.messages_field else spec.text_field,
-                "source_fingerprint": corpus.fingerprint,
+                # With conversations or written texts no other field is read: it must not make another artifact.
+                "text_field": "text" if spec.messages_field or spec.texts_id else spec.text_field,
+                "source_fingerprint": fingerprint,
                 "tokenizer": located.source,
                 "tokenizer_revision": located.revision,
                 "tokenizer_fingerprint": located.fingerprint,
             }
         )
 
+    def _checked_source(self, spec: TokensSpec, described: TokenizerDescription) -> tuple[str, str]:
+        """Returns the files' place and fingerprint."""
+        source = spec.source if spec.source.startswith(S3) else str(Path(spec.source).expanduser().absolute())
+        corpus = checked_corpus(source, spec.format, document_field(spec, described), self._store, self._json)
+        _check_split(spec, corpus.document_count)
+        return source, corpus.fingerprint
+
     def check(self, spec: TokensSpec, inputs: Mapping[str, InputInfo]) -> None:
-        """Nothing to check: this kind has no inputs."""
+        """Raises InvalidSpec where a texts artifact has too few texts to be split."""
+        if "texts" in inputs and inputs["texts"].manifest is not None:
+            _check_split(spec, inputs["texts"].manifest.part(TEXTS).row_count)
 
     def plan(self, spec: TokensSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
+        if "texts" in inputs:
+            return _texts_stages(inputs["texts"])
         corpus = self._corpus(spec, self._tokenizer(spec))
         size = sum(f.file.size_bytes for f in corpus.files)
         groups = corpus.groups(max(_GROUP_BYTES, size // _MAX_GROUPS))
@@ -80,7 +89,7 @@ class TokensKind:
         from activation import pack_run, tokenise_run  # tokenizers: only where work is done
 
         located, described = _located(spec), self._tokenizer(spec)
-        corpus, bos = self._corpus(spec, described), bos_token(spec, described)
+        corpus, bos = self._corpus(spec, described, context.inputs.get("texts")), bos_token(spec, described)
         tokenizer_file = self._descriptions.tokenizer_file(located)
         if context.task.stage == 0:
             second_bos = tokenise_run.SecondBosCheck(described.bos_id if bos is None else bos, bos is not None)
@@ -95,8 +104,10 @@ class TokensKind:
     def _tokenizer(self, spec: TokensSpec) -> TokenizerDescription:
         return self._descriptions.tokenizer(_located(spec), "tokenizer")
 
-    def _corpus(self, spec: TokensSpec, tokenizer: TokenizerDescription) -> Corpus:
+    def _corpus(self, spec: TokensSpec, tokenizer: TokenizerDescription, texts: Artifact | None = None) -> Corpus:
         field, fingerprint = document_field(spec, tokenizer), spec.source_fingerprint
+        if texts is not None:
+            return texts_corpus(texts.id, texts.download(TEXTS), field, self._json)
         return unchanged_corpus(spec.source, spec.format, field, fingerprint, self._store, self._json)
 
     def combine(self, spec: TokensSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
@@ -106,6 +117,13 @@ class TokensKind:
             if part.name == "documents.parquet":
                 statistics.update(part.metadata)
         return Summary(statistics)
+
+
+def _texts_stages(texts: InputInfo) -> Sequence[Stage]:
+    """The texts are few: one task reads them all."""
+    assert texts.manifest is not None, "a job is planned when its inputs are committed"
+    count = texts.manifest.part(TEXTS).row_count
+    return [Stage("tokenise", [{"first": 0, "end": count}]), Stage("pack", [{"document_count": count}])]
 
 
 def chat_template(spec: TokensSpec, tokenizer: TokenizerDescription) -> ChatTemplate | None:

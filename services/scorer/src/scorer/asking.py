@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from dragoman.artifacts import Artifact
 from dragoman.kinds import Context
+from latent_cache import WindowSource
 
 from scorer.core.examples import (
     DECODER,
@@ -19,14 +20,15 @@ from scorer.core.examples import (
 from scorer.core.explained import Explained
 from scorer.core.judgement import Question
 from scorer.core.measures import TRIALS
-from scorer.core.questions import label_free_questions, questions
+from scorer.core.questions import label_free_questions, measured_questions, questions
 from scorer.core.rivals import rivals_of
 from scorer.core.scorers import METHODS, Counts, Drawn, Method
-from scorer.core.scorers.method import EFFECTS
+from scorer.core.scorers.method import EFFECTS, TEXTS
 from scorer.hard_negatives import Vectors
 from scorer.spec import ScoresSpec
 from scorer.steered_source import SteeredWindows
 from scorer.windows import HeldOutWindows
+from scorer.written_source import Written, WrittenWindows
 
 
 def asked_counts(spec: ScoresSpec) -> Counts:
@@ -49,7 +51,9 @@ class Asking:
         tokens: Artifact,
         vectors: Vectors,
         coder: Artifact | None = None,
+        written: Written | None = None,
     ) -> None:
+        """`written`: of a scorer of written texts."""
         first, end = (int(str(context.task.payload[name])) for name in ("first", "end"))
         self.attempted = [int(row["latent"]) for row in explained.rows[first:end]]
         self.tokens = tokens
@@ -60,10 +64,13 @@ class Asking:
         free = self._method.label_free
         self._wanted = [j for j in self.attempted if free or j in explained.explanations]
         self._steered = EFFECTS in self._method.needs
-        self._windows: HeldOutWindows | SteeredWindows
+        self._windows: HeldOutWindows | SteeredWindows | WrittenWindows
         if self._steered:
             effects = context.inputs["effects"]
             self._windows = SteeredWindows(effects, tokens, spec.kl_target, spec.seed, self._partners)
+        elif written is not None:
+            source = WindowSource(context.inputs["latents"], tokens)
+            self._windows = WrittenWindows(source, written, spec.seed, self._partners)
         else:
             self._windows = HeldOutWindows(context.inputs["latents"], tokens, spec.seed, self._wanted, vectors, coder)
 
@@ -72,7 +79,9 @@ class Asking:
         for latent in self._wanted:
             drawn, counts = self._drawn(latent)
             examples = self._method.examples(drawn, counts, self._spec.seed)
-            if self._method.label_free:
+            if TEXTS in self._method.needs:
+                yield latent, self._measured(latent, examples, drawn, counts)
+            elif self._method.label_free:
                 yield latent, self._label_free(latent, examples, drawn, counts)
             else:
                 yield latent, self._labelled(latent, examples)
@@ -86,6 +95,13 @@ class Asking:
         nulls = self._method.null_examples(drawn, counts, self._spec.seed, self._spec.null_count)
         check_disjoint(latent, [*examples, *nulls], self._explained.seen_by(latent, None))
         return label_free_questions(self._method, numbered(examples), numbered(nulls), self._windows.pieces)
+
+    def _measured(self, latent: int, examples: Sequence[Example], drawn: Drawn, counts: Counts) -> list[Question]:
+        nulls = self._method.null_examples(drawn, counts, self._spec.seed, self._spec.null_count)
+        check_disjoint(latent, examples, self._explained.seen_by(latent, None))
+        partner = self._partners.get(latent)
+        both = (numbered(examples), numbered(nulls))
+        return measured_questions(self._method, latent, partner, *both, self._windows.pieces)
 
     def _labelled(self, latent: int, examples: Sequence[Example]) -> list[Question]:
         method, spec, explained = self._method, self._spec, self._explained

@@ -13,6 +13,11 @@ def scores_spec(request: scoring_pb2.SubmitScoresRequest) -> Mapping[str, Json]:
     return spec_dict(request.spec)
 
 
+def texts_spec(request: scoring_pb2.SubmitTextsRequest) -> Mapping[str, Json]:
+    """Returns what was given of a texts spec."""
+    return spec_dict(request.spec)
+
+
 def scorecard_spec(request: scoring_pb2.SubmitScorecardRequest) -> Mapping[str, Json]:
     """Returns what was given of a scorecard spec."""
     return spec_dict(request.spec)
@@ -26,6 +31,11 @@ def triage_spec(request: scoring_pb2.SubmitTriageRequest) -> Mapping[str, Json]:
 def scores_response(job: JobRecord, created: bool) -> scoring_pb2.SubmitScoresResponse:
     """Returns the answer to SubmitScores."""
     return scoring_pb2.SubmitScoresResponse(job=job_message(job), created=created)
+
+
+def texts_response(job: JobRecord, created: bool) -> scoring_pb2.SubmitTextsResponse:
+    """Returns the answer to SubmitTexts."""
+    return scoring_pb2.SubmitTextsResponse(job=job_message(job), created=created)
 
 
 def scorecard_response(job: JobRecord, created: bool) -> scoring_pb2.SubmitScorecardResponse:

@@ -9,6 +9,8 @@ from scorer.embedder import EndpointEmbedder
 from scorer.llm_judge import LlmJudge
 from scorer.scorecard_kind import ScorecardKind
 from scorer.scores_kind import ScoresKind
+from scorer.text_writer import EngineWriter
+from scorer.texts_kind import TextsKind
 from scorer.triage_kind import TriageKind
 
 
@@ -17,4 +19,4 @@ def build(config: Config, store: Store) -> list[AnyKind]:
     cache = StoreResponseCache(store.objects)
     embedder = EndpointEmbedder(config.embedder, cache)
     scores = ScoresKind(LlmJudge(config.engine, cache), store, embedder, config.price)
-    return [scores, ScorecardKind(store), TriageKind(store, embedder)]
+    return [scores, ScorecardKind(store), TextsKind(EngineWriter(config.engine, cache)), TriageKind(store, embedder)]

@@ -16,11 +16,11 @@ from latent_cache import KeptWindows
 from scorer.asking import Asking, asked_counts
 from scorer.core.examples import DECODER, NEAR, NEIGHBOUR
 from scorer.core.explained import Explained
-from scorer.core.judgement import EXAMPLES_SCHEMA, TIMEOUT, Question, Verdict
+from scorer.core.judgement import EXAMPLES_SCHEMA, TIMEOUT, Question, Verdict, known_verdicts
 from scorer.core.measures import SIDED
 from scorer.core.requests import Request
 from scorer.core.scorers import METHODS
-from scorer.core.scorers.method import EMBEDDINGS
+from scorer.core.scorers.method import EMBEDDINGS, TEXTS
 from scorer.core.stopping import StoppingRule
 from scorer.core.turns import Turns
 from scorer.counting import BUDGET_PART, Reach, budget, count
@@ -32,6 +32,8 @@ from scorer.spec import ScoresSpec
 from scorer.stages import BUDGET, COUNT, JUDGE, TABLES, stage_names
 from scorer.summing import tables
 from scorer.tables import LATENTS, read_explained, table_bytes
+from scorer.texts_checks import missing_texts, texts_violations
+from scorer.written_source import Written
 
 _MOST_TASKS = 10_000
 
@@ -53,7 +55,9 @@ class ScoresKind:
     version = 4
     description = "Scores latents and their explanations on held-out windows: metrics with intervals, floors, nulls."
     spec = ScoresSpec
-    input_kinds: Mapping[str, str] = {role: role for role in ("effects", "explanations", "latents")}
+    input_kinds: Mapping[str, str] = {role: role for role in ("effects", "explanations", "latents")} | {
+        "written_latents": "latents"
+    }
 
     def __init__(
         self, judge: Judge, artifacts: Artifacts, embedder: Embedder | None = None, price: Price | None = None
@@ -67,6 +71,7 @@ class ScoresKind:
     def inputs(self, spec: ScoresSpec) -> Mapping[str, str]:
         """See JobKind.inputs."""
         given = {"effects": spec.effects_id, "explanations": spec.explanations_id, "latents": spec.latents_id}
+        given["written_latents"] = spec.written_latents_id
         return {role: id_ for role, id_ in given.items() if id_ or role == "latents"}
 
     def resolve(self, spec: ScoresSpec) -> ScoresSpec:
@@ -82,10 +87,10 @@ class ScoresKind:
                 f"{spec.scorer} scores explanations; give explanations_id, or a scorer that needs none: {free}",
                 field="explanations_id",
             )
-        if violations := [*missing_effects(spec), *_budget_violations(spec)]:
+        if violations := [*missing_effects(spec), *missing_texts(spec), *_budget_violations(spec)]:
             raise InvalidSpec(violations)
         found: dict[str, object] = {}
-        if EMBEDDINGS not in method.needs:
+        if not method.needs & {EMBEDDINGS, TEXTS}:
             found["llm"] = self._judge.resolve(spec.llm, method.needs)
         if EMBEDDINGS in method.needs or spec.near_count:
             found["embedder"] = self._embeds().resolve(spec.embedder)
@@ -95,15 +100,22 @@ class ScoresKind:
 
     def check(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> None:
         """Raises InvalidSpec: other latents were explained, none was, or it asks for what is not kept."""
-        kept = KeptWindows.of(inputs["latents"])
         violations = [
-            *(effects_violations(spec, inputs["effects"]) if spec.effects_id else _window_violations(spec, kept)),
+            *self._source_violations(spec, inputs),
             *_negative_violations(spec, inputs["latents"]),
         ]
         if violations:
             raise InvalidSpec(violations)
         if "explanations" in inputs:
             _check_explanations(spec, inputs["explanations"])
+
+    def _source_violations(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> Iterator[Violation]:
+        kept = KeptWindows.of(inputs["latents"])
+        if spec.effects_id:
+            return effects_violations(spec, inputs["effects"])
+        if spec.written_latents_id:
+            return texts_violations(spec, inputs, self._artifacts.artifact)
+        return _window_violations(spec, kept)
 
     def plan(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
         """Cuts the attempted latents, in the order of selection, into tasks."""
@@ -158,6 +170,8 @@ class ScoresKind:
     def _verdicts(self, spec: ScoresSpec, requests: Sequence[Request]) -> Iterator[tuple[int, Verdict]]:
         if EMBEDDINGS in METHODS[spec.scorer].needs:
             return self._embeds().verdicts(requests, spec.embedder)
+        if TEXTS in METHODS[spec.scorer].needs:
+            return known_verdicts(requests)
         return self._judge.verdicts(requests, spec.llm)
 
     def _embeds(self) -> Embedder:
@@ -170,7 +184,9 @@ class ScoresKind:
         tokens = self._artifacts.artifact(str(latents.statistics["tokens_id"]))
         coder = self._artifacts.artifact(latents.inputs["coder"]) if spec.decoder_count else None
         vectors: Vectors = lambda texts: self._embeds().vectors(texts, spec.embedder)  # noqa: E731
-        return Asking(spec, context, explained, tokens, vectors, coder)
+        fired = context.inputs.get("written_latents")
+        written = None if fired is None else Written.of(fired, self._artifacts.artifact)
+        return Asking(spec, context, explained, tokens, vectors, coder, written)
 
     def combine(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
         """Adds the denominators of the selection to what the last stage summed up."""
@@ -213,7 +229,7 @@ def _negative_violations(spec: ScoresSpec, latents: InputInfo) -> Iterator[Viola
 
 
 def _budget_violations(spec: ScoresSpec) -> Iterator[Violation]:
-    asks_none = EMBEDDINGS in METHODS[spec.scorer].needs
+    asks_none = METHODS[spec.scorer].needs & {EMBEDDINGS, TEXTS}
     for field in ("token_budget", "dry_run"):
         if getattr(spec, field) and asks_none:
             yield Violation(field, f"{spec.scorer} asks no language model; leave {field} out")

@@ -24,6 +24,12 @@ class ScoringServicer(scoring_pb2_grpc.ScoringServiceServicer):
         job, created = await self._desk.submit("scores", convert.scores_spec(request), request.request_id)
         return convert.scores_response(job, created)
 
+    async def SubmitTexts(
+        self, request: scoring_pb2.SubmitTextsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> scoring_pb2.SubmitTextsResponse:
+        job, created = await self._desk.submit("texts", convert.texts_spec(request), request.request_id)
+        return convert.texts_response(job, created)
+
     async def SubmitScorecard(
         self, request: scoring_pb2.SubmitScorecardRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> scoring_pb2.SubmitScorecardResponse:

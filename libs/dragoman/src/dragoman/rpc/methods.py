@@ -112,6 +112,7 @@ SUBMITS: Mapping[str, Submit] = {
         ("export", "sae-trainer", training_pb2),
         ("explanations", "explainer", explanation_pb2),
         ("scores", "scorer", scoring_pb2),
+        ("texts", "scorer", scoring_pb2),
         ("scorecard", "scorer", scoring_pb2),
         ("triage", "scorer", scoring_pb2),
     )

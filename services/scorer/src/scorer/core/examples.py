@@ -20,6 +20,9 @@ SAME_DECILE = "same_decile"
 SIMILAR_LABEL = "similar_label"
 STEERED = "steered"
 CLEAN = "clean"
+WRITTEN = "written"
+NEUTRAL = "neutral"
+NATURAL = "natural"
 
 
 class DocumentLeak(UserTaskError):

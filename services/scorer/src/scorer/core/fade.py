@@ -1,6 +1,7 @@
-"""Measures of FADE (2502.16994): responsiveness, purity, faithfulness, with intervals.
+"""Measures of FADE (2502.16994): clarity, responsiveness, purity, faithfulness, with intervals.
 
-Of examples that a judge rated yes or no. A judge that always says the same gets exactly the floor of each.
+Of written texts against natural ones (clarity is their separation), and of examples that a judge rated yes or no. A
+judge that always says the same gets exactly the floor of each.
 """
 
 import numpy as np

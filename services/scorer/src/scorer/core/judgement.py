@@ -1,12 +1,12 @@
 """What became of a question, and the columns in which it is kept."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from scorer.core.examples import PlacedExample
-from scorer.core.requests import Choice, Contrast, Nearness, Request
+from scorer.core.requests import Choice, Contrast, Known, Nearness, Request
 
 SCORE = "score"
 SHUFFLED = "shuffled"
@@ -80,6 +80,13 @@ class Verdict:
     completion_tokens: int = 0
 
 
+def known_verdicts(requests: Sequence[Request]) -> Iterator[tuple[int, Verdict]]:
+    """Yields index and verdict of requests of which nothing need be asked."""
+    for index, request in enumerate(requests):
+        assert isinstance(request, Known), "a scorer of written texts asks nobody"
+        yield index, Verdict(ANSWERED, value=request.value)
+
+
 def example_row(question: Question, verdict: Verdict) -> Mapping[str, object]:
     """Returns one row of EXAMPLES_SCHEMA."""
     example = question.placed.example
@@ -124,5 +131,5 @@ def _answer(question: Question, verdict: Verdict) -> dict[str, object]:
 
 
 def _has_sign(request: Request) -> bool:
-    """A difference says yes above 0; a similarity has no such place."""
-    return isinstance(request, Contrast) or (isinstance(request, Nearness) and bool(request.far))
+    """A difference says yes above 0, and so does an activation; a similarity has no such place."""
+    return isinstance(request, Contrast | Known) or (isinstance(request, Nearness) and bool(request.far))

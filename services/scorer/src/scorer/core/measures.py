@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 
 from scorer.core import fade, metrics, precision
 from scorer.core.correlation import Simulated, pearson, pearson_interval
+from scorer.core.examples import NATURAL
 from scorer.core.forced_choice import concordance, mean_of_trials, trials_interval
 from scorer.core.judgement import ANSWERED
 from scorer.core.metrics import FLOOR, Interval
@@ -31,6 +32,8 @@ class Answers:
     rated_yes: Float[np.ndarray, " rated_yes"]
     """The strongest activation of each example that was answered yes."""
     rated_no: Float[np.ndarray, " rated_no"]
+    natural: Float[np.ndarray, " natural"]
+    """What ranks natural windows, where they stand against written texts."""
 
     @classmethod
     def of(cls, rows: Sequence[Row], arm: str) -> "Answers":
@@ -44,6 +47,7 @@ class Answers:
             [np.asarray(r["shares"], np.float64) for r in trials], [int(r["place"]) for r in trials],
             [_simulated(r) for r in usable if r["predicted"] is not None],
             _peaks(usable, answer=True), _peaks(usable, answer=False),
+            _column([r for r in no if r["type"] == NATURAL], "value", np.float64),
         )  # fmt: skip
 
     @property
@@ -126,6 +130,19 @@ _FAITHFUL: Mapping[str, Measure] = {
     ),
     **_LABELLED,
 }
+_FIRING: Mapping[str, Measure] = {
+    "clarity": Measure(
+        lambda a: fade.separation(a.yes, a.natural),
+        lambda a, seed, n: fade.separation_interval(a.yes, a.natural, seed, n),
+        lambda _, __: 0.0,
+    ),
+    "firing_share": Measure(
+        lambda a: mean_of_trials(a.said_of_yes),
+        lambda a, seed, n: trials_interval(a.said_of_yes, seed, n),
+        lambda a, _: mean_of_trials(a.said_of_no),
+    ),
+    **_LABELLED,
+}
 _CHANGE: Mapping[str, Measure] = {
     "log_prob_change": Measure(
         lambda a: mean_of_trials(a.yes),
@@ -135,19 +152,19 @@ _CHANGE: Mapping[str, Measure] = {
 }
 _RANKED: Mapping[str, Measure] = {name: _LABELLED[name] for name in ("auroc", "auprc")}
 LABELLED, RATED, FAITHFUL, RANKED = "labelled", "rated", "faithful", "ranked"
-TRIALS, SIMULATED, CHANGE = "trials", "simulated", "change"
+TRIALS, SIMULATED, CHANGE, FIRING = "trials", "simulated", "change", "firing"
 FORMS: Mapping[str, Mapping[str, Measure]] = {
     LABELLED: _LABELLED, RATED: _RATED, FAITHFUL: _FAITHFUL, RANKED: _RANKED,
-    TRIALS: _TRIALS, SIMULATED: _SIMULATED, CHANGE: _CHANGE,
+    TRIALS: _TRIALS, SIMULATED: _SIMULATED, CHANGE: _CHANGE, FIRING: _FIRING,
 }  # fmt: skip
 """Metrics by the form of a scorer's questions, the one that verdicts are about first."""
-YES_OR_NO = frozenset({LABELLED, RATED, FAITHFUL})
+YES_OR_NO = frozenset({LABELLED, RATED, FAITHFUL, FIRING})
 """Forms of which each question is answered yes or no."""
 SIDED = YES_OR_NO | {RANKED}
 """Forms with positives and negatives."""
 METRICS = (
     "auroc", "accuracy", "pearson", "balanced_accuracy", "auprc", "f1", "responsiveness", "purity", "faithfulness",
-    "log_prob_change",
+    "log_prob_change", "clarity", "firing_share",
 )  # fmt: skip
 """All metrics, in the order of the tables' columns."""
 

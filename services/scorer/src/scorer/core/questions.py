@@ -43,6 +43,23 @@ def questions(
     return asked
 
 
+def measured_questions(
+    method: Method,
+    latent: int,
+    partner: int | None,
+    examples: Sequence[PlacedExample],
+    nulls: Sequence[PlacedExample],
+    pieces: Pieces,
+) -> list[Question]:
+    """Returns what is known about texts that were written from a latent's explanation, then from its partner's."""
+    return [
+        Question(placed, arm, source, pieces(placed.example.window), method.request(placed.example, "", pieces))
+        for arm, source, own in ((SCORE, latent, examples), (SHUFFLED, partner, nulls))
+        for placed in own
+        if source is not None
+    ]
+
+
 def label_free_questions(
     method: Method, examples: Sequence[PlacedExample], nulls: Sequence[PlacedExample], pieces: Pieces
 ) -> list[Question]:

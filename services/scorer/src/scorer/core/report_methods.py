@@ -45,9 +45,10 @@ _DEFINITIONS = (
         "of three latents' texts fit the explanation (floor of accuracy 1/3).",
     ),
     (
-        "Responsiveness, purity",
-        "Of the windows of detection: twice the AUROC, less 1, of activations in windows that the judge said yes to "
-        "(floor 0), and their average precision (floor: the share of yes).",
+        "Clarity, responsiveness, purity",
+        "Clarity: twice the AUROC, less 1, of activations in texts written from the explanation against natural "
+        "windows (floor 0). Responsiveness: the same of the windows of detection, those that the judge said yes to "
+        "against the others. Purity: their average precision (floor: the share of yes).",
     ),
     (
         "AUPRC, F1",

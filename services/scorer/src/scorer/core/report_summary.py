@@ -25,6 +25,7 @@ _OF_SCORER = {
     "intervention": "Intervention: how much likelier is the explanation after a text with the latent turned up?",
     "faithfulness": "Faithfulness asks the judge: does what the explanation says occur once the latent is turned up?",
     "output": "Output asks: which of three sets of texts was written with the latent turned up?",
+    "generation": "Generation asks nobody: does the latent fire on texts that were written from its explanation?",
     "surprisal": "Surprisal: how much likelier is a window after the explanation than after a generic phrase?",
     "example_embedding": "Example embedding shows no explanation: are activating windows like each other, by vectors?",
 }

@@ -46,4 +46,11 @@ class Simulation:
     once)."""
 
 
-Request = Choice | Nearness | Contrast | Simulation
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Nothing: what ranks the example was measured already."""
+
+    value: float
+
+
+Request = Choice | Nearness | Contrast | Simulation | Known

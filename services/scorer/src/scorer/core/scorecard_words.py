@@ -14,6 +14,8 @@ METRIC_NAMES = {
     "purity": "purity",
     "faithfulness": "faithfulness",
     "log_prob_change": "change of log-probability, nats",
+    "clarity": "clarity",
+    "firing_share": "share that fires",
 }
 NOTHING = "none"
 

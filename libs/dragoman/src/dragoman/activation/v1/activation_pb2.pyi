@@ -134,7 +134,7 @@ class ModelRef(_message.Message):
     def __init__(self, source: _Optional[str] = ..., revision: _Optional[str] = ..., weights: _Optional[_Union[WeightsVariant, str]] = ..., weights_seed: _Optional[int] = ..., dtype: _Optional[_Union[DataType, str]] = ..., fingerprint: _Optional[str] = ..., device: _Optional[str] = ..., trust_remote_code: _Optional[bool] = ..., initial_weights: _Optional[str] = ..., initial_weights_fingerprint: _Optional[str] = ...) -> None: ...
 
 class TokensSpec(_message.Message):
-    __slots__ = ("source", "format", "text_field", "tokenizer", "tokenizer_revision", "ctx_len", "bos", "test_fraction", "max_document_tokens", "max_documents", "seed", "source_fingerprint", "tokenizer_fingerprint", "packing", "messages_field", "count_special_tokens", "scrambled")
+    __slots__ = ("source", "format", "text_field", "tokenizer", "tokenizer_revision", "ctx_len", "bos", "test_fraction", "max_document_tokens", "max_documents", "seed", "source_fingerprint", "tokenizer_fingerprint", "packing", "messages_field", "count_special_tokens", "scrambled", "texts_id")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +152,7 @@ class TokensSpec(_message.Message):
     MESSAGES_FIELD_FIELD_NUMBER: _ClassVar[int]
     COUNT_SPECIAL_TOKENS_FIELD_NUMBER: _ClassVar[int]
     SCRAMBLED_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_ID_FIELD_NUMBER: _ClassVar[int]
     source: str
     format: TextFormat
     text_field: str
@@ -169,7 +170,8 @@ class TokensSpec(_message.Message):
     messages_field: str
     count_special_tokens: bool
     scrambled: bool
-    def __init__(self, source: _Optional[str] = ..., format: _Optional[_Union[TextFormat, str]] = ..., text_field: _Optional[str] = ..., tokenizer: _Optional[str] = ..., tokenizer_revision: _Optional[str] = ..., ctx_len: _Optional[int] = ..., bos: _Optional[_Union[BosPolicy, str]] = ..., test_fraction: _Optional[float] = ..., max_document_tokens: _Optional[int] = ..., max_documents: _Optional[int] = ..., seed: _Optional[int] = ..., source_fingerprint: _Optional[str] = ..., tokenizer_fingerprint: _Optional[str] = ..., packing: _Optional[_Union[Packing, str]] = ..., messages_field: _Optional[str] = ..., count_special_tokens: _Optional[bool] = ..., scrambled: _Optional[bool] = ...) -> None: ...
+    texts_id: str
+    def __init__(self, source: _Optional[str] = ..., format: _Optional[_Union[TextFormat, str]] = ..., text_field: _Optional[str] = ..., tokenizer: _Optional[str] = ..., tokenizer_revision: _Optional[str] = ..., ctx_len: _Optional[int] = ..., bos: _Optional[_Union[BosPolicy, str]] = ..., test_fraction: _Optional[float] = ..., max_document_tokens: _Optional[int] = ..., max_documents: _Optional[int] = ..., seed: _Optional[int] = ..., source_fingerprint: _Optional[str] = ..., tokenizer_fingerprint: _Optional[str] = ..., packing: _Optional[_Union[Packing, str]] = ..., messages_field: _Optional[str] = ..., count_special_tokens: _Optional[bool] = ..., scrambled: _Optional[bool] = ..., texts_id: _Optional[str] = ...) -> None: ...
 
 class ActivationsSpec(_message.Message):
     __slots__ = ("tokens_id", "model", "hookpoints", "split", "max_tokens", "dtype", "batch_size", "rows_per_task")

@@ -26,6 +26,7 @@ class Scorer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SCORER_INTERVENTION: _ClassVar[Scorer]
     SCORER_FAITHFULNESS: _ClassVar[Scorer]
     SCORER_OUTPUT: _ClassVar[Scorer]
+    SCORER_GENERATION: _ClassVar[Scorer]
 SCORER_UNSPECIFIED: Scorer
 SCORER_DETECTION: Scorer
 SCORER_FUZZING: Scorer
@@ -41,6 +42,7 @@ SCORER_FUZZING_SILENT: Scorer
 SCORER_INTERVENTION: Scorer
 SCORER_FAITHFULNESS: Scorer
 SCORER_OUTPUT: Scorer
+SCORER_GENERATION: Scorer
 
 class EmbedderRef(_message.Message):
     __slots__ = ("model",)
@@ -61,7 +63,7 @@ class Stopping(_message.Message):
     def __init__(self, interval_width: _Optional[float] = ..., threshold: _Optional[float] = ..., error_rate: _Optional[float] = ..., batch_count: _Optional[int] = ...) -> None: ...
 
 class ScoresSpec(_message.Message):
-    __slots__ = ("explanations_id", "latents_id", "scorer", "active_count", "inactive_count", "null_count", "window_length", "llm", "seed", "bootstrap_count", "max_failed_fraction", "latents_per_task", "latent_count", "embedder", "neighbour_count", "near_count", "stop", "effects_id", "kl_target", "token_budget", "dry_run", "price", "decoder_count")
+    __slots__ = ("explanations_id", "latents_id", "scorer", "active_count", "inactive_count", "null_count", "window_length", "llm", "seed", "bootstrap_count", "max_failed_fraction", "latents_per_task", "latent_count", "embedder", "neighbour_count", "near_count", "stop", "effects_id", "kl_target", "token_budget", "dry_run", "price", "decoder_count", "written_latents_id")
     EXPLANATIONS_ID_FIELD_NUMBER: _ClassVar[int]
     LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
     SCORER_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +87,7 @@ class ScoresSpec(_message.Message):
     DRY_RUN_FIELD_NUMBER: _ClassVar[int]
     PRICE_FIELD_NUMBER: _ClassVar[int]
     DECODER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    WRITTEN_LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
     explanations_id: str
     latents_id: str
     scorer: Scorer
@@ -108,7 +111,26 @@ class ScoresSpec(_message.Message):
     dry_run: bool
     price: _explanation_pb2.Price
     decoder_count: int
-    def __init__(self, explanations_id: _Optional[str] = ..., latents_id: _Optional[str] = ..., scorer: _Optional[_Union[Scorer, str]] = ..., active_count: _Optional[int] = ..., inactive_count: _Optional[int] = ..., null_count: _Optional[int] = ..., window_length: _Optional[int] = ..., llm: _Optional[_Union[_explanation_pb2.LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., bootstrap_count: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ..., latent_count: _Optional[int] = ..., embedder: _Optional[_Union[EmbedderRef, _Mapping]] = ..., neighbour_count: _Optional[int] = ..., near_count: _Optional[int] = ..., stop: _Optional[_Union[Stopping, _Mapping]] = ..., effects_id: _Optional[str] = ..., kl_target: _Optional[float] = ..., token_budget: _Optional[int] = ..., dry_run: _Optional[bool] = ..., price: _Optional[_Union[_explanation_pb2.Price, _Mapping]] = ..., decoder_count: _Optional[int] = ...) -> None: ...
+    written_latents_id: str
+    def __init__(self, explanations_id: _Optional[str] = ..., latents_id: _Optional[str] = ..., scorer: _Optional[_Union[Scorer, str]] = ..., active_count: _Optional[int] = ..., inactive_count: _Optional[int] = ..., null_count: _Optional[int] = ..., window_length: _Optional[int] = ..., llm: _Optional[_Union[_explanation_pb2.LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., bootstrap_count: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ..., latent_count: _Optional[int] = ..., embedder: _Optional[_Union[EmbedderRef, _Mapping]] = ..., neighbour_count: _Optional[int] = ..., near_count: _Optional[int] = ..., stop: _Optional[_Union[Stopping, _Mapping]] = ..., effects_id: _Optional[str] = ..., kl_target: _Optional[float] = ..., token_budget: _Optional[int] = ..., dry_run: _Optional[bool] = ..., price: _Optional[_Union[_explanation_pb2.Price, _Mapping]] = ..., decoder_count: _Optional[int] = ..., written_latents_id: _Optional[str] = ...) -> None: ...
+
+class TextsSpec(_message.Message):
+    __slots__ = ("explanations_id", "text_count", "neutral_count", "llm", "seed", "max_failed_fraction", "latents_per_task")
+    EXPLANATIONS_ID_FIELD_NUMBER: _ClassVar[int]
+    TEXT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NEUTRAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LLM_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    MAX_FAILED_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    LATENTS_PER_TASK_FIELD_NUMBER: _ClassVar[int]
+    explanations_id: str
+    text_count: int
+    neutral_count: int
+    llm: _explanation_pb2.LlmRef
+    seed: int
+    max_failed_fraction: float
+    latents_per_task: int
+    def __init__(self, explanations_id: _Optional[str] = ..., text_count: _Optional[int] = ..., neutral_count: _Optional[int] = ..., llm: _Optional[_Union[_explanation_pb2.LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ...) -> None: ...
 
 class RunRef(_message.Message):
     __slots__ = ("scores_ids", "explanations_id", "evaluation_id")
@@ -145,6 +167,22 @@ class SubmitScoresRequest(_message.Message):
     def __init__(self, spec: _Optional[_Union[ScoresSpec, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class SubmitScoresResponse(_message.Message):
+    __slots__ = ("job", "created")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    job: _job_pb2.Job
+    created: bool
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., created: _Optional[bool] = ...) -> None: ...
+
+class SubmitTextsRequest(_message.Message):
+    __slots__ = ("spec", "request_id")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    spec: TextsSpec
+    request_id: str
+    def __init__(self, spec: _Optional[_Union[TextsSpec, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class SubmitTextsResponse(_message.Message):
     __slots__ = ("job", "created")
     JOB_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]

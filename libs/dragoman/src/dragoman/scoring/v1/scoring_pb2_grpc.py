@@ -40,6 +40,11 @@ class ScoringServiceStub:
                 request_serializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitScoresRequest.SerializeToString,
                 response_deserializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitScoresResponse.FromString,
                 _registered_method=True)
+        self.SubmitTexts = channel.unary_unary(
+                '/dragoman.scoring.v1.ScoringService/SubmitTexts',
+                request_serializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitTextsRequest.SerializeToString,
+                response_deserializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitTextsResponse.FromString,
+                _registered_method=True)
         self.SubmitScorecard = channel.unary_unary(
                 '/dragoman.scoring.v1.ScoringService/SubmitScorecard',
                 request_serializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitScorecardRequest.SerializeToString,
@@ -57,6 +62,12 @@ class ScoringServiceServicer:
     """
 
     def SubmitScores(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitTexts(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -81,6 +92,11 @@ def add_ScoringServiceServicer_to_server(servicer, server):
                     servicer.SubmitScores,
                     request_deserializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitScoresRequest.FromString,
                     response_serializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitScoresResponse.SerializeToString,
+            ),
+            'SubmitTexts': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitTexts,
+                    request_deserializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitTextsRequest.FromString,
+                    response_serializer=dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitTextsResponse.SerializeToString,
             ),
             'SubmitScorecard': grpc.unary_unary_rpc_method_handler(
                     servicer.SubmitScorecard,
@@ -121,6 +137,33 @@ class ScoringService:
             '/dragoman.scoring.v1.ScoringService/SubmitScores',
             dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitScoresRequest.SerializeToString,
             dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitScoresResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitTexts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dragoman.scoring.v1.ScoringService/SubmitTexts',
+            dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitTextsRequest.SerializeToString,
+            dragoman_dot_scoring_dot_v1_dot_scoring__pb2.SubmitTextsResponse.FromString,
             options,
             channel_credentials,
             insecure,

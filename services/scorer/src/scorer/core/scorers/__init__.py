@@ -9,6 +9,7 @@ from scorer.core.scorers.embedding import Embedding
 from scorer.core.scorers.example_embedding import ExampleEmbedding
 from scorer.core.scorers.faithfulness import Faithfulness
 from scorer.core.scorers.fuzzing import Fuzzing, FuzzingSilent
+from scorer.core.scorers.generation import Generation
 from scorer.core.scorers.intervention import Intervention
 from scorer.core.scorers.intruder import Intruder
 from scorer.core.scorers.method import Counts, Drawn, Method
@@ -33,6 +34,7 @@ METHODS: Mapping[str, Method] = {
         Intervention(),
         Faithfulness(),
         Output(),
+        Generation(),
     )
 }
 

@@ -17,6 +17,8 @@ LOGPROBS, PROMPT_LOGPROBS, EMBEDDINGS = "log-probabilities", "prompt log-probabi
 """What an engine can do, and some scorers need."""
 EFFECTS = "effects"
 """An effects artifact, whose texts are judged in place of windows."""
+TEXTS = "latents over written texts"
+"""Latents over the tokens of a texts artifact; no engine is asked."""
 
 
 @dataclass(frozen=True, slots=True)
