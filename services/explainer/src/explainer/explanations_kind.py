@@ -7,6 +7,7 @@ from dragoman.artifacts import Artifact, InputInfo, PartInfo
 from dragoman.errors import InvalidSpec, Violation
 from dragoman.ids import Json, kind_of
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
+from dragoman.llm.price import Price
 
 from explainer.checks import input_violations
 from explainer.core.explainers import EXPLAINERS
@@ -15,7 +16,7 @@ from explainer.explaining import explain
 from explainer.nla_client import NlaClient, NlaEndpoint
 from explainer.options import option_violations
 from explainer.selecting import select, selection_size
-from explainer.spec import ExplanationsSpec, Price
+from explainer.spec import ExplanationsSpec
 from explainer.stages import BUDGET, COUNT, EXPLAIN, SELECT, WRITE, stage_names
 from explainer.summary import statistics_of
 from explainer.verbaliser import Verbaliser
