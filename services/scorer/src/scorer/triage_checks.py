@@ -1,27 +1,16 @@
 """What of a triage spec does not fit its inputs."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from dragoman.artifacts import Artifact, InputInfo, Manifest
+from dragoman.artifacts import InputInfo
 from dragoman.errors import Violation
 
 from scorer.core.scorers import METHODS
+from scorer.scorecard_checks import Artifacts
 from scorer.triage_spec import TriageSpec
 
 Infos = Mapping[str, InputInfo]
-
-
-class Artifacts(Protocol):
-    """Where inputs of inputs are read."""
-
-    def artifact(self, artifact_id: str, /) -> Artifact:
-        """Returns a committed artifact. Raises NotFound."""
-        ...
-
-    def manifest(self, artifact_id: str, /) -> Manifest | None:
-        """Returns the manifest of a committed artifact, None before it is committed."""
-        ...
 
 
 def roles(spec: TriageSpec) -> dict[str, str]:

@@ -15,7 +15,7 @@ from scorer.core.triage import CLASSES, OUTPUT_SCORE, Evidence, Threshold, each_
 from scorer.core.triage_output import Promoted, coherence, mixed_sets, null_coherences
 from scorer.core.triage_saving import cells, counts, saving
 from scorer.embedder import Embedder
-from scorer.triage_checks import Artifacts
+from scorer.scorecard_checks import Artifacts
 from scorer.triage_effects import promoted_by
 from scorer.triage_reading import Filters, Scored, label_tokens, scored_by, spent_tokens, triaged
 from scorer.triage_scrambled import ScrambledText

@@ -8,8 +8,9 @@ from dragoman.errors import FailedPrecondition, InvalidSpec
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
 
 from scorer.embedder import Embedder
+from scorer.scorecard_checks import Artifacts
 from scorer.tables import table_bytes
-from scorer.triage_checks import Artifacts, roles, violations
+from scorer.triage_checks import roles, violations
 from scorer.triage_judging import Triage
 from scorer.triage_spec import TriageSpec
 from scorer.triage_tables import TEXT, TRIAGE, TRIAGE_SCHEMA, text
