@@ -134,6 +134,22 @@ def _submissions(server: FuzzedServer, method: Any, examples: list[Any], known: 
     assert codes[grpc.StatusCode.INVALID_ARGUMENT] > 0, codes
 
 
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("explanations", {"explainer": ["default"]}),
+        ("explanations", {"explainer": "oracle", "texts": 5}),
+        ("coder", {"architecture": {}, "optimiser": []}),
+        ("tokens", {"seed": float("nan")}),
+        ("tokens", {"max_documents": float("inf")}),
+    ],
+)
+def test_what_fuzzing_has_found_is_refused(server: FuzzedServer, kind: str, change: dict[str, Any]) -> None:
+    spec = struct_message({**EXAMPLES[kind][0], **change})
+    request = job_service_pb2.SubmitJobRequest(kind=kind, spec=spec).SerializeToString()
+    assert server.call("/dragoman.job.v1.JobService/SubmitJob", request)[0] is grpc.StatusCode.INVALID_ARGUMENT
+
+
 @pytest.mark.parametrize("method", ASKING, ids=lambda method: method.path.rpartition("/")[2])
 def test_no_question_breaks_a_server(server: FuzzedServer, known: list[str], method: Any) -> None:
     @many(requests(method.request, [], texts(KINDS, [*sorted(server.accepted)[:5], "tokens-" + "1" * 32])))

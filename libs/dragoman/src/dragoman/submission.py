@@ -16,7 +16,10 @@ from dragoman.rpc.invalid import invalid_spec
 
 def parse(kind: AnyKind, spec: Mapping[str, Json]) -> Spec:
     """Returns a spec of the kind's own type, defaults written out. Raises InvalidSpec."""
-    size = len(canonical_json(dict(spec)))
+    try:
+        size = len(canonical_json(dict(spec)))
+    except ValueError as error:
+        raise InvalidSpec("the spec holds a number that is not finite; expected what JSON can say") from error
     if size > MAX_SPEC_BYTES:
         raise InvalidSpec(f"the spec has {size} bytes; at most {MAX_SPEC_BYTES}", reason="SPEC_TOO_LARGE")
     try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from dragoman.errors import Violation
 from dragoman.ids import Json
@@ -86,15 +86,16 @@ def with_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     if values.get("explainer", "default") == "default" and values.get("show_strengths") is False:
         values["explainer"] = "no_activations"
         del values["show_strengths"]
-    form = FORMS.get(values.get("explainer", "default"))
+    form = FORMS.get(str(values.get("explainer", "default")))  # a list, say, is for the check of its type to refuse
     if form is None:
         return values
     values = {**form.defaults, **form.fixed, **values}
     llm: Any = values.get("llm", {})
     if form.llm is not None and isinstance(llm, Mapping):
         values["llm"] = {**form.llm, **llm}
-    if values.get("explainer") == "oracle" and not values.get("selection"):
-        values["selection"] = {"latents": [_latent_of(text) for text in values.get("texts", ())]}
+    texts: Any = values.get("texts", ())
+    if values.get("explainer") == "oracle" and not values.get("selection") and isinstance(texts, list | tuple):
+        values["selection"] = {"latents": [_latent_of(text) for text in cast("list[object]", texts)]}
     return values
 
 

@@ -40,8 +40,8 @@ def written_out(given: Mapping[str, Any]) -> dict[str, Any]:
         if values.get(name) is None:
             values[name] = value
 
-    architecture = values.get("architecture", "topk")
-    optimiser = values.get("optimiser", "adam")
+    architecture = str(values.get("architecture", "topk"))
+    optimiser = str(values.get("optimiser", "adam"))
     transcoder = bool(values.get("output_hookpoint"))
     if values.get("d_sae") is None:
         default("expansion_factor", DEFAULT_EXPANSION_FACTOR)
