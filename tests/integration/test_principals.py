@@ -13,7 +13,7 @@ import grpc
 import nats
 import pytest
 from dragoman.client import Addresses, Client
-from dragoman.errors import InvalidSpec, NotFound, PermissionDenied, Unauthenticated
+from dragoman.errors import InvalidSpec, NotFound, PermissionDenied, ResourceExhausted, Unauthenticated
 from dragoman.job.v1 import job_service_pb2, maintenance_service_pb2
 from dragoman.jobs import JobState
 from dragoman.principals import Principals, Role, hash_of, required_role
@@ -140,6 +140,8 @@ def test_a_quota_is_answered_with_when_to_try_again(cluster: Cluster) -> None:
         ana.cancel(open_jobs[0].id)
         assert ana.wait(open_jobs[0].id, 20).state.terminal
         assert _submit(cluster, "ana", uuid.uuid4().hex).created
+        with pytest.raises(ResourceExhausted, match="ana has 2 jobs that are not done"):
+            ana.retry(open_jobs[0].id)
         for job in ana.list(limit=0):
             if not job.state.terminal:
                 ana.cancel(job.id)

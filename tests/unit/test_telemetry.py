@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
-from dragoman import telemetry
+from dragoman import redaction
 from dragoman.errors import FailedPrecondition, InvalidSpec
 from dragoman.metrics import Metrics
 from dragoman.telemetry import configure_logging, register_secret, serve_monitoring, task_logging
@@ -21,7 +21,7 @@ _LOG = logging.getLogger("dragoman.test")
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    monkeypatch.setattr(telemetry, "_SECRETS", set())
+    monkeypatch.setattr(redaction, "_SECRETS", set())
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
