@@ -90,4 +90,5 @@ def test_the_serving_process_imports_no_torch() -> None:
 
 
 def test_kinds_need_a_judge_and_artifacts_only() -> None:
-    assert ScoresKind.input_kinds == {"explanations": "explanations", "latents": "latents"}
+    alike = {role: role for role in ("effects", "explanations", "latents")}
+    assert ScoresKind.input_kinds == {**alike, "written_latents": "latents"}

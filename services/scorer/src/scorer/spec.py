@@ -87,8 +87,6 @@ class ScoresSpec(Spec):
     """Only for scorers of steered texts."""
     kl_target: float | None = Field(default=None, gt=0.0)
     """At which of the effects' targets; None: at the one nearest to 1 nat."""
-    written_latents_id: str = ""
-    """Only for generation: the same coder's latents over written texts."""
     token_budget: int = Field(default=0, ge=0, le=2**63 - 1)
     """Most tokens that the job may spend, prompts and answers together; 0: no limit."""
     dry_run: bool = False
@@ -96,6 +94,8 @@ class ScoresSpec(Spec):
     price: Price | None = None
     decoder_count: int = Field(default=0, ge=0, le=1_000)
     """Negatives that are strong windows of latents whose decoder directions are like this one's."""
+    written_latents_id: str = ""
+    """Only for generation: the same coder's latents over written texts."""
 
     @model_validator(mode="before")
     @classmethod
