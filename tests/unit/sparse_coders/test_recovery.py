@@ -10,6 +10,8 @@ from torch import Tensor
 from tests.unit.sparse_coders.planted import planted_activations, planted_dictionary
 
 D_MODEL, ATOMS, ACTIVE = 64, 48, 3
+REVIVED = {"auxk_alpha": 1.0, "dead_tokens": 500, "epochs": 5}
+"""Of as many latents as atoms, each dead one is an atom missed; AuxK's weight by default is for thousands of dead."""
 
 
 def trained(form: Form, x: Tensor, rate: float, epochs: int, options: TrainerOptions) -> SparseCoder:
@@ -27,7 +29,7 @@ def recovered(architecture: str, d_sae: int, rate: float = 1e-2, epochs: int = 3
     """Returns the mean over atoms of the largest cosine with a decoder row (MMCS)."""
     x = planted_activations(20_000, D_MODEL, ATOMS, ACTIVE)
     form = Form(architecture, D_MODEL, d_sae, D_MODEL, k=ACTIVE, widths=(d_sae // 2, d_sae))
-    coder = trained(form, x, rate, epochs, TrainerOptions(dead_tokens=2000, **options))
+    coder = trained(form, x, rate, epochs, TrainerOptions(**{"dead_tokens": 2000, **options}))
     rows = torch.nn.functional.normalize(coder.W_dec.detach(), dim=1)
     return float((planted_dictionary(D_MODEL, ATOMS) @ rows.T).max(1).values.mean())
 
@@ -38,9 +40,10 @@ def recovered(architecture: str, d_sae: int, rate: float = 1e-2, epochs: int = 3
         ("topk", {"rate": 2e-3, "epochs": 5}, 0.95),
         ("topk", {"multi_topk": True}, 0.95),
         ("relu", {"target_l0": 4.0}, 0.95),
-        ("batch_topk", {"k": ACTIVE}, 0.88),
-        ("gated", {"target_l0": 3.0}, 0.88),
-        ("jumprelu", {"target_l0": 3.0}, 0.85),
+        ("batch_topk", {"k": ACTIVE, **REVIVED, "rate": 5e-3}, 0.95),
+        ("matryoshka_batch_topk", {"k": ACTIVE, **REVIVED}, 0.95),
+        ("gated", {"target_l0": 3.0, "resample_tokens": 5000, "epochs": 5}, 0.95),
+        ("jumprelu", {"target_l0": 3.0, **REVIVED}, 0.95),
     ],
 )
 def test_a_planted_dictionary_is_recovered_at_the_right_width(

@@ -9,10 +9,12 @@ from sae_trainer.spec import CoderSpec
 
 _FLOAT_BYTES = 4
 _BATCHES = 3
-_MOMENTS = {"adam": 2, "signum": 1, "muon": 2, "schedule_free": 2}
-"""Tensors as large as the weights that an optimiser keeps."""
-_DENSE_COPIES = 3
-"""What the plain trainer of all architectures but TopK takes besides, as large as the weights; measured."""
+_MOMENTS = {"adam": 2, "signum": 2, "muon": 3, "schedule_free": 3}
+"""Tensors as large as the weights that an optimiser keeps, or makes in a step."""
+_DENSE_COPIES = 1
+"""What the plain trainer of all architectures but TopK takes besides, as large as the weights: dead latents' rows."""
+_LATENT_BYTES = 12 * 256 * _FLOAT_BYTES
+"""What it takes for each latent: a dozen tensors of a tile of 256 tokens; measured."""
 _WORKING_BYTES = 2**28
 """Compiled code, tiles of pre-activations, and what the allocator keeps; measured."""
 
@@ -42,18 +44,20 @@ def footprint(spec: CoderSpec, run: Run, width: int, d_out: int, shuffle_bytes: 
     d_model = width - d_out if spec.transcoder else width
     count = run.d_sae * (d_model + d_out) + d_out + 3 * run.d_sae + (d_model * d_out if spec.skip else 0)
     copies = 2 + _MOMENTS[spec.optimiser] + (spec.ema_decay is not None)
+    working = _WORKING_BYTES
     if spec.architecture not in ("topk", *BASELINES) or spec.transcoder:
         copies += _DENSE_COPIES
+        working += run.d_sae * _LATENT_BYTES
     batches = _BATCHES * run.batch_tokens * width * _FLOAT_BYTES
     weights = count * copies * _FLOAT_BYTES
     if spec.ranks == 1:
-        return Footprint(weights, batches, shuffle_bytes)
+        return Footprint(weights, batches, shuffle_bytes, working)
     # Each process needs what it works with; the task's own hands over states, which it then holds as a whole.
-    working = (spec.ranks + 1) * _WORKING_BYTES + weights
+    working = (spec.ranks + 1) * working + weights
     return Footprint(weights * (spec.ranks if spec.parallel == "data" else 1), batches, shuffle_bytes, working)
 
 
 def together(each: Sequence[Footprint], model: int) -> Footprint:
     """Returns what runs hold that are trained at once: weights and batches are their own, the rest they share."""
     weights, batches = sum(held.weights for held in each), sum(held.batches for held in each)
-    return Footprint(weights, batches, each[0].shuffle, each[0].working, model)
+    return Footprint(weights, batches, each[0].shuffle, max(held.working for held in each), model)

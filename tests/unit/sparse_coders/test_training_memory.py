@@ -1,0 +1,48 @@
+"""What a step of plain training takes beside weights and optimiser: one gradient, and tiles."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+D_MODEL, D_SAE, TOKENS = 1024, 3072, 128
+WEIGHTS = 2 * D_MODEL * D_SAE * 4
+TILE = TOKENS * D_SAE * 4
+_MEASURED = f"""
+import json, sys, threading
+sys.path.insert(0, {str(Path(__file__).parents[3])!r})
+import torch
+from sparse_coders import ARCHITECTURES, CoderTrainer, Form, TrainerOptions, initial_coder_of
+from tests.unit.sae_trainer.test_run_memory import _anonymous_bytes, _watch
+
+torch.set_num_threads(1)
+x = torch.randn({TOKENS}, {D_MODEL}, generator=torch.Generator().manual_seed(0))
+
+
+def grown(architecture, d_sae):
+    widths = (d_sae // 2, d_sae)
+    coder = initial_coder_of(Form(architecture, {D_MODEL}, d_sae, {D_MODEL}, k=8, widths=widths), x, x, 0)
+    target = 64.0 if architecture in ("relu", "gated", "jumprelu") else None
+    trainer = CoderTrainer(coder, TrainerOptions(k=8, target_l0=target, max_grad_norm=1.0))
+    trainer.step(x[:2], x[:2], 1e-3)  # so that the optimiser's tensors are touched
+    before, peak, ended = _anonymous_bytes(), [0], threading.Event()
+    watch = threading.Thread(target=_watch, args=(peak, ended))
+    watch.start()
+    trainer.step(x, x, 1e-3)
+    ended.set()
+    watch.join()
+    return peak[0] - before
+
+
+grown("topk", 64)
+print(json.dumps({{architecture: grown(architecture, {D_SAE}) for architecture in ARCHITECTURES}}))
+"""
+
+
+def test_a_step_takes_one_gradient_and_tiles() -> None:
+    environment = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    said = subprocess.run(
+        [sys.executable, "-c", _MEASURED], env=environment, capture_output=True, text=True, check=True
+    )
+    for architecture, grown in json.loads(said.stdout).items():
+        assert WEIGHTS / 2 < grown < 1.2 * WEIGHTS + 12 * TILE, f"{architecture}: {grown / WEIGHTS:.2f} weights"
