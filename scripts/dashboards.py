@@ -128,7 +128,11 @@ SERVICE = (
     ),
     Panel(
         "Language model: requests in flight",
-        [("sum(rate(dragoman_llm_request_seconds_sum[$__rate_interval]))", "mean")],
+        [
+            ("sum(rate(dragoman_llm_request_seconds_sum[$__rate_interval]))", "in flight"),
+            ("sum(rate(dragoman_llm_queued_seconds_total[$__rate_interval]))", "waiting"),
+            ("sum(rate(dragoman_llm_allowed_seconds_total[$__rate_interval]))", "allowed at once"),
+        ],
         text="Little's law: seconds of requests that ended, for each second.",
     ),
 )
