@@ -10,13 +10,15 @@ import httpx
 import numpy as np
 import pytest
 from dragoman.errors import InvalidSpec
-from dragoman.llm import Endpoint, LLMClient, probe
+from dragoman.llm import Completion, Endpoint, LLMClient, probe
 from dragoman.models import pull
 from dragoman.models.bert_gguf import convert_bert
+from scorer.core.prompts_texts import STOP, texts_of
 from scorer.embedder import EndpointEmbedder
 from scorer.llm_judge import LlmJudge
 from scorer.scores_kind import ScoresKind
-from scorer.spec import ScoresSpec
+from scorer.spec import LlmRef, ScoresSpec
+from scorer.text_writer import EngineWriter
 
 from tests.support.llm_engine import Engine, engine, free_port, home, wait_until_healthy
 from tests.support.local_run import run_local
@@ -71,8 +73,10 @@ def spec(scorer: str, **changes: object) -> ScoresSpec:
 
 
 COUNTS = {"simulation": 1, "discrimination": 2}
-ASKED = ("intruder", "discrimination", "simulation", "embedding", "example_embedding", "faithfulness", "output")
+ASKED = ("intruder", "discrimination", "simulation", "embedding", "example_embedding", "output")
 """Detection and fuzzing are in test_scorer_llm.py, surprisal is below; the others ask as one of these does."""
+ONE = ("intruder", "simulation", "output")
+"""Asked of one latent: the longest prompts, or a request a token."""
 
 
 @pytest.mark.parametrize("scorer", ASKED)
@@ -82,23 +86,18 @@ def test_every_scorer_gives_numbers_with_a_real_engine(
     count = COUNTS.get(scorer, 5)
     changes: dict[str, object] = {"active_count": count, "inactive_count": count}
     inputs = laid.inputs
-    if scorer == "simulation":  # a request a token: one latent
+    if scorer in ("simulation", "output"):
         laid = p.lay_out(p.planted(LATENTS, outcomes={1: "rare"}), tmp_path / "in")
         inputs = laid.inputs
-    if scorer in ("faithfulness", "output"):  # output: two other latents stand beside
-        changes |= {"effects_id": s.EFFECTS_ID, "active_count": 3 if scorer == "output" else 2}
+    if scorer == "output":  # two other latents stand beside
+        changes |= {"effects_id": s.EFFECTS_ID, "active_count": 3}
         inputs = {**inputs, "effects": in_folder(s.effects_parts(LATENTS + 1), tmp_path)}
-    if scorer == "intruder":  # the longest prompts: one latent, and no explanations
+    if scorer == "intruder":  # no explanations
         changes, inputs = {**changes, "explanations_id": "", "latent_count": 1}, {"latents": inputs["latents"]}
     made = run_local(kind(laid, running, embedding), spec(scorer, **changes), inputs, tmp_path / "scores")
     found = statistics(made)
     headline = found["metrics"][0]
-    assert (
-        found["scored"]
-        == found[headline]["n"]
-        == found["attempted"]
-        == (1 if scorer in ("intruder", "simulation") else LATENTS)
-    )
+    assert found["scored"] == found[headline]["n"] == found["attempted"] == (1 if scorer in ONE else LATENTS)
     assert found["answered_count"] == found["question_count"] > 0
     assert found["model"] == (MINILM if "embedding" in scorer else running.model)
     assert found["prompt_tokens"] > 0
@@ -107,15 +106,30 @@ def test_every_scorer_gives_numbers_with_a_real_engine(
     assert len(set(answers)) > len(answers) / 2, "the engine answers differently to different questions"
 
 
-@pytest.mark.parametrize(("scorer", "effects_id"), [("surprisal", ""), ("intervention", s.EFFECTS_ID)])
+def test_a_real_engine_goes_on_with_a_prompt_for_texts(running: Engine) -> None:
+    """A short one: whole prompts, and all that follows, are in tests/unit/scorer/test_generation.py."""
+    writer = EngineWriter(Endpoint(running.url, concurrency=1))
+    prompt = (
+        "Description: numbers\nFragments:\n1. one, two, three\n2. four, five, six\n\nDescription: words\nFragments:\n1."
+    )
+    llm = LlmRef(model=writer.resolve(""), temperature=0.7, max_tokens=16)
+    ((index, reply),) = writer.write([prompt], llm, seed=3)
+    assert index == 0
+    assert isinstance(reply, Completion)
+    assert texts_of(reply.text)
+    assert not any(stop in reply.text for stop in STOP)
+    assert 0 < reply.usage.completion <= 16
+
+
 def test_what_needs_prompts_is_refused_at_submit_since_this_engine_tells_nothing_of_them(
-    laid: p.Laid, running: Engine, embedding: Engine, scorer: str, effects_id: str
+    laid: p.Laid, running: Engine, embedding: Engine
 ) -> None:
-    found = probe(running.url)
+    found, scores = probe(running.url), kind(laid, running, embedding)
     assert (found.logprobs, found.json_schema, found.prompt_logprobs) == (True, True, False)
-    with pytest.raises(InvalidSpec, match="tells no prompt log-probabilities") as error:
-        kind(laid, running, embedding).resolve(spec(scorer, effects_id=effects_id))
-    assert error.value.reason == "ENGINE_LACKS"
+    for scorer, effects_id in (("surprisal", ""), ("intervention", s.EFFECTS_ID)):
+        with pytest.raises(InvalidSpec, match="tells no prompt log-probabilities") as error:
+            scores.resolve(spec(scorer, effects_id=effects_id))
+        assert error.value.reason == "ENGINE_LACKS"
 
 
 def test_the_embedder_gives_the_vectors_of_its_model(embedding: Engine) -> None:
