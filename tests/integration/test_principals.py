@@ -190,10 +190,24 @@ def test_another_namespace_is_as_if_it_were_not_there(cluster: Cluster) -> None:
         assert vera.wait(built.id, 60).state is JobState.SUCCEEDED
         assert len(vera.lineage(built.id)) == 3
     assert _submit(cluster, "ana", other_text, request_id="r2").created, "request ids are a namespace's own"
-    with _client(cluster, "leo") as leo:
+    with _client(cluster, "leo") as leo, _client(cluster, "root") as root:
         told = {event.job_id for event in leo.watch()}
-    assert told >= {his.job.id, shared.id}
-    assert not told & {hers.id, built.id}
+        assert told >= {his.job.id, shared.id}
+        assert not told & {hers.id, built.id}
+        asyncio.run(_forget(cluster, hers.id))
+        assert hers.id in root.rebuild_jobs()[0]
+        assert root.get(hers.id).namespace == "vision"
+        with pytest.raises(NotFound):
+            leo.get(hers.id)
+
+
+async def _forget(cluster: Cluster, job_id: str) -> None:
+    """Removes a job's record, as if NATS had lost it."""
+    connection = await nats.connect(cluster.settings["DRAGOMAN_NATS_URL"])
+    try:
+        await (await connection.jetstream().key_value("dragoman_jobs")).delete(job_id)
+    finally:
+        await connection.close()
 
 
 @pytest.mark.usefixtures("worker")
