@@ -64,15 +64,18 @@ class Asking:
         free = self._method.label_free
         self._wanted = [j for j in self.attempted if free or j in explained.explanations]
         self._steered = EFFECTS in self._method.needs
-        self._windows: HeldOutWindows | SteeredWindows | WrittenWindows
+        self._windows = self._source(context, vectors, coder, written)
+
+    def _source(
+        self, context: Context, vectors: Vectors, coder: Artifact | None, written: Written | None
+    ) -> HeldOutWindows | SteeredWindows | WrittenWindows:
+        seed, latents = self._spec.seed, context.inputs["latents"]
         if self._steered:
             effects = context.inputs["effects"]
-            self._windows = SteeredWindows(effects, tokens, spec.kl_target, spec.seed, self._partners)
-        elif written is not None:
-            source = WindowSource(context.inputs["latents"], tokens)
-            self._windows = WrittenWindows(source, written, spec.seed, self._partners)
-        else:
-            self._windows = HeldOutWindows(context.inputs["latents"], tokens, spec.seed, self._wanted, vectors, coder)
+            return SteeredWindows(effects, self.tokens, self._spec.kl_target, seed, self._partners)
+        if written is not None:
+            return WrittenWindows(WindowSource(latents, self.tokens), written, seed, self._partners)
+        return HeldOutWindows(latents, self.tokens, seed, self._wanted, vectors, coder)
 
     def questions(self) -> Iterator[tuple[int, list[Question]]]:
         """Yields latent and questions. Raises DocumentLeak for one about a document that its explanation is from."""
