@@ -61,6 +61,9 @@ def test_scores_with_a_real_engine(running: Engine, tmp_path: Path, scorer: str)
     assert found["completion_tokens"] == len(examples)
     asked = len(cache.objects)
     assert 2 <= asked < len(examples), "a page for each task, in one piece or in some"
+    dry = run_local(kind, spec(scorer, latents_per_task=2, null_count=2, dry_run=True), laid.inputs, tmp_path / "dry")
+    counted = statistics(dry)
+    assert (counted["planned_prompt_tokens"], counted["token_counter"]) == (found["prompt_tokens"], "engine")
     again = run_local(
         kind, spec(scorer, latents_per_task=2, null_count=2), laid.inputs, tmp_path / "again", order=reversed_order
     )
