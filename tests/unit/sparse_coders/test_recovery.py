@@ -29,7 +29,8 @@ def recovered(architecture: str, d_sae: int, rate: float = 1e-2, epochs: int = 3
     """Returns the mean over atoms of the largest cosine with a decoder row (MMCS)."""
     x = planted_activations(20_000, D_MODEL, ATOMS, ACTIVE)
     form = Form(architecture, D_MODEL, d_sae, D_MODEL, k=ACTIVE, widths=(d_sae // 2, d_sae))
-    coder = trained(form, x, rate, epochs, TrainerOptions(**{"dead_tokens": 2000, **options}))
+    options.setdefault("dead_tokens", 2000)
+    coder = trained(form, x, rate, epochs, TrainerOptions(**options))
     rows = torch.nn.functional.normalize(coder.W_dec.detach(), dim=1)
     return float((planted_dictionary(D_MODEL, ATOMS) @ rows.T).max(1).values.mean())
 

@@ -8,8 +8,7 @@ part of a sum; `sparse_coders.split` says which.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -120,8 +119,8 @@ class Objective(ABC):
         """Adds the loss's derivative by each trained parameter to the sums."""
         if not self.trained:
             return
-        found: Sequence[Tensor | None] = torch.autograd.grad(loss, list(self.trained.values()), allow_unused=True)
-        for name, value in zip(self.trained, found, strict=True):
+        found = torch.autograd.grad(loss, list(self.trained.values()), allow_unused=True)
+        for name, value in zip(self.trained, cast("tuple[Tensor | None, ...]", found), strict=True):
             if value is not None:  # else it does not depend on this one, or was added in place
                 batch.sums[name] += value
 
