@@ -18,7 +18,7 @@ from dragoman.models import pull
 from latent_cache.cache import LatentCache
 from latent_cache.token_rows import TokenRows
 from safetensors.torch import load_file
-from sparse_coders import TopKCoder, save
+from sparse_coders import TopKCoder, frozen, save
 
 from tests.support.llm_engine import SMALLEST, home
 from tests.support.local_run import run_local
@@ -115,7 +115,7 @@ def test_latents_are_cached_from_the_same_activations(
     inputs = {"tokens": tokens, "coder": artifact}
     cache = LatentCache(run_local(kinds["latents"], spec, inputs, tmp_path / "latents"))
     shards = [load_file(activations.download(p.name)) for p in activations.manifest.parts if "/shard-" in p.name]
-    acts, indices = coder.encode(torch.cat([s["activations"] for s in shards]))
+    acts, indices = frozen(coder).encode(torch.cat([s["activations"] for s in shards]))
     counts = np.bincount(indices[acts > 0].numpy(), minlength=1024)
     assert cache.index.firing_count.tolist() == counts.tolist()
     strongest = np.zeros(1024, np.float32)
