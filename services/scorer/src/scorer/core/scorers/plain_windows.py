@@ -13,7 +13,8 @@ class PlainWindows:
     """Activating windows against windows of the same documents' split in which the latent is exactly silent, unmarked.
 
     Negatives are typed: drawn at random without replacement, by a seed of the latent's own; strong windows of latents
-    that fire together with it, or whose decoder directions are like its own; those nearest to the activating ones in an embedding.
+    that fire together with it, or whose decoder directions are like its own; those nearest to the activating ones in an
+    embedding.
     """
 
     form = LABELLED
