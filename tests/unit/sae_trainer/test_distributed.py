@@ -61,3 +61,17 @@ def test_a_state_is_taken_up_and_a_rank_that_dies_fails_the_task() -> None:
         with pytest.raises(SystemTaskError, match=r"one of 2 training processes died; rank \d: Signal 9 \(SIGKILL\)"):
             trainer.step(batches[0], batches[0], 3e-3)
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"ranks": 3}, "ranks is 3, which does not divide batch_tokens 128"),
+        ({"ranks": 5, "parallel": "latents"}, "ranks is 5, which does not divide d_sae 96"),
+        ({"ranks": 48, "parallel": "latents"}, "ranks is 48: each has 2 latents, fewer than the 3 that fire"),
+        ({"ranks": 2, "parallel": "latents", "optimiser": "muon"}, "muon orthogonalises whole matrices"),
+    ],
+)
+def test_what_cannot_be_divided_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CoderSpec.model_validate({"activations_id": "activations-" + "0" * 32, **SMALL, **fields})
