@@ -82,6 +82,8 @@ def test_a_manifest_survives_its_document() -> None:
         (b'"row_count": 1,', b'"row_count": "1",', DataLoss, "parts.0.row_count"),
         (b'"row_count": 1,', b'"row_count": 1, "rows": 1,', DataLoss, "parts.0.rows: Extra inputs"),
         (b"{", b"", DataLoss, "not JSON"),
+        (b'"failed_count": ', b'"failed_count": NaN, "x": ', DataLoss, "NaN is not a finite number"),
+        (b'"failed_count": ', b'"failed_count": 1e999, "x": ', DataLoss, "1e999 is not a finite number"),
     ],
 )
 def test_a_wrong_document_is_refused(old: bytes, new: bytes, error: type[Exception], message: str) -> None:

@@ -1,6 +1,7 @@
 """Manifests as JSON documents: strict, versioned, one spelling."""
 
 import json
+import math
 import re
 from collections.abc import Sequence
 
@@ -121,12 +122,20 @@ def manifest_from_json(data: bytes) -> Manifest:
 
 def _load(data: bytes) -> dict[str, object]:
     try:
-        body: object = json.loads(data)
-    except ValueError as error:
+        body: object = json.loads(data, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
         raise DataLoss(f"not a manifest: its {len(data)} bytes are not JSON ({error})") from error
     if not isinstance(body, dict):
         raise DataLoss(f"not a manifest: expected a JSON object, found {type(body).__name__}")
     return body  # pyright: ignore[reportUnknownVariableType]  JSON objects have string keys
+
+
+def _finite(text: str) -> float:
+    """Returns a number. Raises ValueError for NaN and infinity, which Python reads and JSON does not have."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
 
 
 def _manifest(document: _ManifestDocument) -> Manifest:
