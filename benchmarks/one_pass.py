@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ from tests.unit.sae_trainer.tokens_folder import SHARD_ROWS, write_tokens
 
 GOAL = 2.0
 HOOKPOINTS, KS = ("model.layers.5", "model.layers.9"), (16, 32)
-CTX_LEN, BATCH_ROWS, VOCAB = 257, 8, 1024
+CTX_LEN, BATCH_ROWS, VOCAB, WARM_TOKENS = 257, 8, 1024, 3000
 
 
 class Spent(NamedTuple):
@@ -86,6 +87,26 @@ def forward_cpu(host: Any, model: Path, hookpoint: str, rows: int) -> float:
     return (time.process_time() - cpu) * rows / count
 
 
+def figures(together: Spent, alone: Sequence[Spent], passes: Sequence[float], token_count: int) -> dict[str, Any]:
+    """Returns what the benchmark found; `passes`: CPU seconds of the model in each of `alone`."""
+    cpu, wall = sum(spent.cpu for spent in alone), sum(spent.wall for spent in alone)
+    steps = sum(max(0.0, spent.cpu - forward) for spent, forward in zip(alone, passes, strict=True))
+    return {
+        "name": "one_pass",
+        "ratio": round(cpu / together.cpu, 3),
+        "goal": GOAL,
+        "wall_ratio": round(wall / together.wall, 3),
+        "ideal": round((sum(passes) + steps) / (max(passes) + steps), 3),
+        "coders": len(alone),
+        "tokens": token_count,
+        "together_tokens_per_cpu_second": round(token_count / together.cpu),
+        "alone_tokens_per_cpu_second": round(token_count / cpu),
+        "together_tokens_per_second": round(token_count / together.wall),
+        "alone_tokens_per_second": round(token_count / wall),
+        "forward_share_alone": round(sum(passes) / cpu, 3),
+    }
+
+
 def main() -> int:
     """Prints, last, one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -101,7 +122,7 @@ def main() -> int:
         config = Config(options.threads, "cpu", 2**30, cache=home / "cache")
         host = host_of(config, None)
         specs = specs_of(tokens, home / "model", options.d_sae)
-        warm = specs[0].model_copy(update={"epochs": 0.2})
+        warm = specs[0].model_copy(update={"epochs": WARM_TOKENS / (rows * (CTX_LEN - 1))})
         run_local(CoderKind(config, host=host), warm, {"tokens": tokens}, home / "warm")  # compiles, loads
         kind = CodersKind(config, host)
         together, all_of_them = timed(kind, CodersSpec(coders=tuple(specs)), tokens, home / "together")
@@ -115,25 +136,8 @@ def main() -> int:
             alone.append(spent)
             say(f"a pass for {spec.hookpoint} k {spec.k}: {spent}")
         passes = [forward_cpu(host, home / "model", spec.hookpoint, rows) for spec in specs]
-    steps = [max(0.0, spent.cpu - forward) for spent, forward in zip(alone, passes, strict=True)]
-    count = rows * (CTX_LEN - 1)
-    found = {
-        "name": "one_pass",
-        "ratio": round(sum(spent.cpu for spent in alone) / together.cpu, 3),
-        "goal": GOAL,
-        "wall_ratio": round(sum(spent.wall for spent in alone) / together.wall, 3),
-        "ideal": round((sum(passes) + sum(steps)) / (max(passes) + sum(steps)), 3),
-        "coders": len(specs),
-        "tokens": count,
-        "together_tokens_per_cpu_second": round(count / together.cpu),
-        "alone_tokens_per_cpu_second": round(count / sum(spent.cpu for spent in alone)),
-        "together_tokens_per_second": round(count / together.wall),
-        "alone_tokens_per_second": round(count / sum(spent.wall for spent in alone)),
-        "forward_share_alone": round(sum(passes) / sum(spent.cpu for spent in alone), 3),
-        "d_sae": options.d_sae,
-        "threads": options.threads,
-    }
-    print(json.dumps(found))
+    found = figures(together, alone, passes, rows * (CTX_LEN - 1))
+    print(json.dumps({**found, "d_sae": options.d_sae, "threads": options.threads}))
     return 0
 
 
