@@ -10,9 +10,10 @@ Measured facts of NATS that shape this file:
 """
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ import nats
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client as NatsClient
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, KeyValueConfig, StreamConfig
 from nats.js.kv import KeyValue
@@ -287,3 +289,22 @@ class Bus:
             config.deliver_policy = DeliverPolicy.LAST_PER_SUBJECT
         info = await self.patiently(lambda: self.js.add_consumer(stream, config))
         return await self.patiently(lambda: self.js.pull_subscribe_bind(consumer=info.name, stream=stream))
+
+    @contextlib.asynccontextmanager
+    async def heard(self, subject: str) -> AsyncGenerator[asyncio.Event]:
+        """Yields an event that is set whenever something is published to a subject from now on.
+
+        What is published while the server is away is not heard: look again now and then.
+        """
+        assert self._nc is not None, "connect() first"
+        heard = asyncio.Event()
+
+        async def hear(_: Msg) -> None:
+            heard.set()
+
+        subscription = await self._nc.subscribe(subject, cb=hear)
+        try:
+            yield heard
+        finally:
+            with contextlib.suppress(nats.errors.Error):
+                await subscription.unsubscribe()

@@ -30,6 +30,8 @@ from dragoman.store import Store
 from dragoman.submission import inputs_of, parse, unknown_inputs, visible
 
 _MAX_REQUEST_ID = 128
+_LOOK_AGAIN_S = 2.0
+"""An event may be lost on its way to who waits; the record is not."""
 _TERMINAL_EVENTS = {EventType.COMMITTED, EventType.FAILED, EventType.CANCELLED}
 
 
@@ -222,13 +224,17 @@ class JobDesk:
     async def wait(self, job_id: str, timeout: float) -> JobRecord:
         """See Desk.wait."""
         await self._visible(job_id)
-        deadline, pause = time.monotonic() + timeout, 0.05
-        while True:
-            record = await self._ledger.get(job_id)
-            if record.state.terminal or time.monotonic() >= deadline:
-                return await self._with_progress(record)
-            await asyncio.sleep(min(pause, max(0.0, deadline - time.monotonic())))
-            pause = min(1.0, pause * 1.5)
+        deadline = time.monotonic() + timeout
+        async with self._bus.heard(self._bus.subject("events", "*", job_id, "*")) as heard:
+            while True:
+                heard.clear()
+                record = await self._ledger.get(job_id)
+                left = deadline - time.monotonic()
+                if record.state.terminal or left <= 0:
+                    return await self._with_progress(record)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(min(_LOOK_AGAIN_S, left)):
+                        await heard.wait()
 
     async def watch(self, job_ids: Sequence[str], cursor: int, follow: bool) -> AsyncIterator[JobEvent]:
         """See Desk.watch. Survives a restart of NATS: the reader is made anew after the last cursor."""
