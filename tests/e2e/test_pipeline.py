@@ -28,7 +28,7 @@ def test_the_scorecard_says_what_it_must(world: World, pipeline: Pipeline) -> No
         assert scorer in card["scorers"]
         assert scorer in text.lower()
     assert "distinguishable_from_control" in json.dumps(card["scorers"]["detection"])
-    assert text.count("other than control?") == 8, "two scorers, four metrics"
+    assert text.count("other than control?") == 10, "two scorers, four metrics, and two more of detection"
     assert text.count("shuffled") >= 4
     assert "<html" in html
     assert 'src="http' not in html
