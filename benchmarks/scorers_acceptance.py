@@ -79,7 +79,8 @@ def oracles(world: World) -> Iterator[Line]:
         found = world.scored(scorer)
         own, null = found["auroc"], found["null_auroc"]
         figure = f"{own['mean']:.3f}; shuffled {null['mean']:.3f} [{null['low']:.3f}, {null['high']:.3f}]"
-        holds = own["mean"] >= 0.95 and null["low"] - 0.03 <= 0.5 <= null["high"] + 0.03
+        # A place that holds one latent's word holds no other's, which moves the null by 0.01.
+        holds = own["mean"] >= 0.95 and null["low"] - 0.01 <= 0.5 <= null["high"] + 0.01
         yield Line(2, f"oracle AUROC, {scorer}", figure, holds)
         if scorer == "detection":
             there = all(name in found for name in DENOMINATORS)

@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     console = _console(options)
     try:
-        return options.run(options, console)
+        code = options.run(options, console)
+        sys.stdout.flush()  # else a closed pipe is met when the interpreter ends, which makes an exit code of it
+        return code
     except DragomanError as error:
         return _failed(error, options.debug)
     except KeyboardInterrupt:
