@@ -42,6 +42,15 @@ def test_a_resumed_task_starts_from_its_checkpoint(cluster: Cluster, jobs: Jobs)
     assert_whole(cluster, job.id, expected_lines(text, 1, 40))
 
 
+def test_a_task_that_gets_on_from_checkpoint_to_checkpoint_is_not_given_up(cluster: Cluster, jobs: Jobs) -> None:
+    text = uuid.uuid4().hex
+    job = jobs.submit({"text": text, "task_count": 1, "steps": 5, "fail": "stumble"})
+    assert jobs.wait(job.id).state == SUCCEEDED
+    failed = [event for event in jobs.events(job.id) if event.failure.message]
+    assert len(failed) == 4, "one more than a task may be started that does not get on"
+    assert_whole(cluster, job.id, expected_lines(text, 1, 5))
+
+
 def test_nats_and_store_may_die_in_the_middle(cluster: Cluster, jobs: Jobs) -> None:
     text = uuid.uuid4().hex
     first = jobs.submit({"text": text, "task_count": 4, "steps": 20, "step_seconds": 0.1})

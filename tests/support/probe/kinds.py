@@ -23,7 +23,7 @@ class ProbeSpec(Spec):
     steps: int = 3
     step_seconds: float = 0.0
     fail: str = ""
-    """"", "crash", "raise", "user", "transient", "hang"."""
+    """"", "crash", "raise", "user", "transient", "hang"; "stumble": one step an attempt, then a crash."""
     fail_while: str = ""
     """The failing task fails while this file exists; empty means always."""
     input_ids: tuple[str, ...] = ()
@@ -66,6 +66,8 @@ class ProbeKind:
             time.sleep(spec.step_seconds)
             if number == 0 and step == spec.steps // 2:
                 misbehave(spec)
+            if spec.fail == "stumble" and step > start:
+                os.kill(os.getpid(), signal.SIGKILL)
             yield Progress(step + 1, spec.steps, "steps", f"started at {start}", {"step": float(step)})
             saved = context.scratch / "checkpoint"
             saved.write_text(str(step + 1))

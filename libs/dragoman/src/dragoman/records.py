@@ -22,6 +22,13 @@ class Attempts:
     started: int = 0
     transient: int = 0
     last: Failure | None = None
+    forgiven: int = 0
+    """Of `started`, those before the newest checkpoint: a task that gets on is not given up."""
+
+    @property
+    def counted(self) -> int:
+        """Starts since the task last got on."""
+        return self.started - self.forgiven
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,11 @@ class ActivationShards:
     def __init__(
         self, spec: ActivationsSpec, context: Context, number: int, documents: Int32[np.ndarray, "rows pos"]
     ) -> None:
-        """`number`: of these shards in their task. `documents`: of the rows, by position; -1 does not count."""
+        """`number`: of these shards in their artifact. `documents`: of the rows, by position; -1 does not count."""
         self._dtype = spec.dtype or "float32"
-        self._name = f"shard-{context.task.index:05d}-{number}"
+        self._number = number
         self._row_count, self._token_count = len(documents), int((documents >= 0).sum())
-        self._paths = {h: context.scratch / f"{self._name}-{i}" for i, h in enumerate(spec.hookpoints)}
+        self._paths = {h: context.scratch / f"{number}-{i}" for i, h in enumerate(spec.hookpoints)}
         self._streams: dict[str, TensorStream] = {}
         self._open = ExitStack()
 
@@ -52,7 +52,7 @@ class ActivationShards:
         for hookpoint, path in self._paths.items():
             counts = {"token_count": self._token_count, "row_count": self._row_count}
             metadata: dict[str, Any] = {"hookpoint": hookpoint, **counts}
-            name = f"{hookpoint}/{self._name}.safetensors"
+            name = f"{hookpoint}/shard-{self._number:05d}.safetensors"
             yield Part(name, path=path, row_count=self._token_count, metadata=metadata, stays=True)
 
 

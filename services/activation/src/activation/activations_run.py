@@ -24,7 +24,7 @@ def forward(spec: ActivationsSpec, context: Context, model: LoadedModel) -> Iter
     tokens, documents = rows.tokens(np.arange(first, end)), rows.documents(np.arange(first, end))
     total, done = int((documents >= 0).sum()), 0
     moments: dict[str, Moments | None] = dict.fromkeys(spec.hookpoints)
-    for number, (low, high) in enumerate(_cut(end - first, spec.batch_size)):
+    for number, (low, high) in enumerate(_cut(end - first, spec.batch_size), context.task.index * _SHARDS):
         run = batches(model, spec.hookpoints, tokens[low:high], documents[low:high], first + low, spec.batch_size)
         with ActivationShards(spec, context, number, documents[low:high]) as shards:
             for batch in run:

@@ -157,7 +157,7 @@ class Worker:
         await acknowledge(message)
 
     async def _attempt(self, work: Assignment, child: Child, owner: str) -> None:
-        if work.attempts.started >= self._config.max_attempts:
+        if work.attempts.counted >= self._config.max_attempts:
             await self._give_up(work, crash_failure(work))
             return
         attempts = replace(work.attempts, started=work.attempts.started + 1)
@@ -165,12 +165,11 @@ class Worker:
         work = replace(work, attempts=attempts)
         observe.started(work.record, work.run.stage)
         began = time.monotonic()
-        watch = TaskWatch(
-            work.record, work.task_id, attempts.started, owner, work.message, self._bus, self._ledger, self._log
-        )
+        watch = TaskWatch(work.record, work.task_id, attempts, owner, work.message, self._bus, self._ledger, self._log)
         async with watch.lease():
             await self._start_job(work)
             outcome = await self._compute(work, child, watch)
+            work = replace(work, attempts=watch.attempts)
             await self._bill(work, watch.llm_tokens)
             if outcome.type == "done":  # a cancellation waits for it: what is being committed is not CANCELLED
                 await watch.log.save()
@@ -246,7 +245,7 @@ class Worker:
         spent = (
             work.attempts.transient + 1 >= self._config.max_transient
             if transient
-            else (work.attempts.started >= self._config.max_attempts)
+            else (work.attempts.counted >= self._config.max_attempts)
         )
         if failure.failure_class is FailureClass.USER or spent:
             await self._give_up(work, failure)
@@ -255,7 +254,7 @@ class Worker:
             await work.message.nak(delay=_backoff(work.attempts.transient))
         else:
             await self._ledger.record_attempts(work.record.id, work.task_id, replace(work.attempts, last=failure))
-            await work.message.nak(delay=_backoff(work.attempts.started - 1))
+            await work.message.nak(delay=_backoff(work.attempts.counted - 1))
 
     async def _refund(self, work: Assignment, failure: Failure | None, transient: int | None = None) -> None:
         """Takes an attempt that was not the task's fault out of its budget."""

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import nats.errors
@@ -18,7 +18,7 @@ from dragoman.errors import DragomanError, FailureClass
 from dragoman.joblog import JobLog
 from dragoman.jobs import EventType, Failure, JobRecord, JobState
 from dragoman.ledger import Ledger, progress_of
-from dragoman.records import Lease
+from dragoman.records import Attempts, Lease
 from dragoman.worker import observe
 from dragoman.worker.messages import Run, Said
 from dragoman.worker.subprocess import Child, ChildDied
@@ -45,17 +45,17 @@ class TaskWatch:
         self,
         record: JobRecord,
         task_id: str,
-        attempt: int,
+        attempts: Attempts,
         owner: str,
         message: Msg,
         bus: Bus,
         ledger: Ledger,
         log: JobLog,
     ) -> None:
-        self.log = TaskLog(log, record.id, task_id, attempt)
+        self.attempts = attempts
+        self.log = TaskLog(log, record.id, task_id, attempts.started)
         self._record = record
         self._task_id = task_id
-        self._attempt = attempt
         self._owner = owner
         self._message = message
         self._bus = bus
@@ -82,7 +82,14 @@ class TaskWatch:
     async def _hold(self) -> None:
         said = self._said
         lease = Lease(
-            self._owner, self._attempt, said.done, said.total, said.unit, self._rate.value, said.message, said.metrics
+            self._owner,
+            self.attempts.started,
+            said.done,
+            said.total,
+            said.unit,
+            self._rate.value,
+            said.message,
+            said.metrics,
         )
         await self._ledger.hold(self._record.id, self._task_id, lease)
 
@@ -107,6 +114,8 @@ class TaskWatch:
                     return Outcome("failed", failure=_failure(said))
                 if said.type == "log":
                     self.log.add(said.message)
+                if said.type == "checkpoint":
+                    await self._forgive()
                 if said.type == "progress":
                     observe.progressed(self._record, self._said.done, said)
                     self._said = said
@@ -114,6 +123,13 @@ class TaskWatch:
         except ChildDied as error:
             message = f"{error} while it ran task {self._task_id} of {self._record.id}"
             return Outcome("failed", failure=Failure("TASK_CRASHED", message, FailureClass.SYSTEM))
+
+    async def _forgive(self) -> None:
+        """Counts from here on: an attempt that left a checkpoint was not in vain, nor were those before it."""
+        before = self.attempts.started - 1
+        if self.attempts.forgiven < before or self.attempts.transient:
+            self.attempts = replace(self.attempts, forgiven=before, transient=0)
+            await self._ledger.record_attempts(self._record.id, self._task_id, self.attempts)
 
     # --------------------------------------------------------------- supervise
 
@@ -159,7 +175,7 @@ class TaskWatch:
         if record.retry_count != self._record.retry_count:
             return Outcome("superseded")
         attempts = await self._ledger.attempts(self._record.id, self._task_id)
-        if attempts.started > self._attempt:
+        if attempts.started > self.attempts.started:
             return Outcome("superseded")
         self._record = record
         return None
