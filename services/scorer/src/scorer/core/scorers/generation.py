@@ -11,9 +11,10 @@ from scorer.core.examples import NATURAL, NEUTRAL, WRITTEN, Example
 from scorer.core.measures import FIRING
 from scorer.core.requests import Known, Request
 from scorer.core.scorers.method import TEXTS, Counts, Drawn, Pieces
+from scorer.core.scorers.texts import Texts
 
 
-class Generation:
+class Generation(Texts):
     """Texts that a model wrote from the explanation, against texts that it wrote so as not to fit it, and against
     natural windows of test documents, whether the latent fires in them or not.
 
@@ -25,19 +26,7 @@ class Generation:
     version = "generation-1"
     prefix = ""
     form = FIRING
-    choices = 2
     needs = frozenset({TEXTS})
-    label_free = False
-    negative_types = frozenset[str]()
-    rivals = 0
-
-    def active_needed(self, counts: Counts) -> int:
-        """See Method.active_needed."""
-        return counts.active
-
-    def silent_needed(self, counts: Counts, null_count: int) -> int:
-        """See Method.silent_needed."""
-        return 0
 
     def examples(self, drawn: Drawn, counts: Counts, seed: int) -> list[Example]:
         """See Method.examples."""

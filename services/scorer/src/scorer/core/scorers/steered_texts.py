@@ -6,27 +6,16 @@ from latent_cache import Window
 
 from scorer.core.examples import Example
 from scorer.core.scorers.method import EFFECTS, Counts, Drawn, Pieces
+from scorer.core.scorers.texts import Texts
 
 
-class SteeredTexts:
+class SteeredTexts(Texts):
     """Texts after prompts of test documents, with the latent turned up (steered) and as the model is (clean).
 
     `marks` of an example are the tokens that the model wrote.
     """
 
-    choices = 2
     needs = frozenset({EFFECTS})
-    label_free = False
-    negative_types = frozenset[str]()
-    rivals = 0
-
-    def active_needed(self, counts: Counts) -> int:
-        """See Method.active_needed."""
-        return counts.active
-
-    def silent_needed(self, counts: Counts, null_count: int) -> int:
-        """See Method.silent_needed."""
-        return 0
 
     def null_examples(self, drawn: Drawn, counts: Counts, seed: int, count: int) -> list[Example]:
         """See Method.null_examples."""
