@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from activation.activation_shards import append, tensors_of
+from activation.activations_run import append, tensors_of
 from activation.core.moments import Moments
 from activation.tensor_stream import TensorStream
 from activation_fixture import BATCH_ROWS, CTX_LEN, HOOKPOINT, LiveService, live_service, say, truncated_forward

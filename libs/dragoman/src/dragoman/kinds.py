@@ -61,8 +61,7 @@ class Part:
     """A file to store. The shell hashes and uploads it; the file may be removed after the yield returns.
 
     Give ``path`` (preferred for large data) or ``data``. With ``keep=False`` it is an intermediate that later
-    stages can read and that the committed manifest does not list. With ``stays=True`` the file stays as it is until the
-    task has ended, and is uploaded while the task goes on.
+    stages can read and that the committed manifest does not list.
     """
 
     name: str
@@ -71,7 +70,6 @@ class Part:
     row_count: int = 0
     metadata: Mapping[str, Json] = field(default_factory=dict[str, Json])
     keep: bool = True
-    stays: bool = False
 
 
 @dataclass(frozen=True, slots=True)

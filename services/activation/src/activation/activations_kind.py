@@ -24,7 +24,7 @@ class ActivationsKind:
     """Stage 0 runs row ranges through the model; stage 1 merges the moments of all of them."""
 
     name = "activations"
-    version = 3
+    version = 2
     description = (
         "Dense activations of a language model at one or more hookpoints, in one pass that stops after the last."
     )

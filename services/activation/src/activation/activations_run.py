@@ -1,48 +1,79 @@
 """Tasks of the `activations` kind."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from dragoman.kinds import Context, Part, Progress
-from hooked_models.batches import batches
+from hooked_models.batches import batches, stored
+from hooked_models.core.forward import Batch
 from hooked_models.models import LoadedModel
 from latent_cache.token_rows import TokenRows
+from torch import Tensor
 
-from activation.activation_shards import ActivationShards
 from activation.core.moments import Moments, merge_all
 from activation.moments_file import artifact_bytes, read_task, statistics, task_bytes
 from activation.spec import ActivationsSpec
+from activation.tensor_stream import TensorStream
 
-_SHARDS = 4
-"""Of a task and hookpoint. A quarter of an upload is not hidden by the forward pass of other rows."""
+_STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
 def forward(spec: ActivationsSpec, context: Context, model: LoadedModel) -> Iterator[Progress | Part]:
-    """Runs a row range and writes a few shards for each hookpoint: one is uploaded while the next is computed."""
+    """Runs a row range and writes one shard a hookpoint while it goes."""
     first, end = (int(str(context.task.payload[key])) for key in ("first", "end"))
     rows = TokenRows(context.inputs["tokens"], verified=True)
     tokens, documents = rows.tokens(np.arange(first, end)), rows.documents(np.arange(first, end))
     total, done = int((documents >= 0).sum()), 0
+    dtype = spec.dtype or "float32"
+    paths = [context.scratch / f"{i}.safetensors" for i in range(len(spec.hookpoints))]
     moments: dict[str, Moments | None] = dict.fromkeys(spec.hookpoints)
-    for number, (low, high) in enumerate(_cut(end - first, spec.batch_size), context.task.index * _SHARDS):
-        run = batches(model, spec.hookpoints, tokens[low:high], documents[low:high], first + low, spec.batch_size)
-        with ActivationShards(spec, context, number, documents[low:high]) as shards:
-            for batch in run:
-                shards.append(batch)
-                for name in spec.hookpoints if len(batch) else ():
+    with ExitStack() as stack:
+        streams: dict[str, TensorStream] = {}
+        for batch in batches(model, spec.hookpoints, tokens, documents, first, spec.batch_size):
+            if not streams:
+                for name, path in zip(spec.hookpoints, paths, strict=True):
+                    streams[name] = stack.enter_context(TensorStream(path, tensors_of(batch, name, total, dtype)))
+            for name, stream in streams.items():
+                append(stream, batch, name, dtype)
+                if len(batch):
                     moments[name] = merge_all([*filter(None, [moments[name]]), Moments.of(batch.activations[name])])
-                done += len(batch)
-                yield Progress(done, total, "tokens", f"rows {first} to {end}")
-        yield from shards.parts()
+            done += len(batch)
+            yield Progress(done, total, "tokens", f"rows {first} to {end}")
+    for name, path in zip(spec.hookpoints, paths, strict=True):
+        yield _shard(context, name, path, total, end - first)
     name = f"moments-{context.task.index:05d}.safetensors"
     yield Part(name, data=task_bytes(spec.hookpoints, moments), keep=False)
 
 
-def _cut(row_count: int, batch_size: int) -> Iterator[tuple[int, int]]:
-    """Cuts the rows of a task into at most _SHARDS ranges of whole batches."""
-    step = -(-row_count // (_SHARDS * batch_size)) * batch_size
-    for low in range(0, row_count, step):
-        yield low, min(low + step, row_count)
+def tensors_of(batch: Batch, name: str, total: int, dtype: str) -> Mapping[str, tuple[str, tuple[int, ...]]]:
+    """Returns dtypes and shapes of a shard of `total` tokens, as `TensorStream` takes them."""
+    return {
+        "activations": (_STORED[dtype], (total, batch.activations[name].shape[1])),
+        "rows": ("I32", (total,)),
+        "positions": ("I32", (total,)),
+    }
+
+
+def append(stream: TensorStream, batch: Batch, name: str, dtype: str) -> None:
+    """Writes the activations of a batch. Raises UserTaskError where one does not fit the dtype."""
+    stream.append("activations", _bytes(stored(batch, name, dtype)))
+    stream.append("rows", _bytes(torch.from_numpy(batch.rows)))
+    stream.append("positions", _bytes(torch.from_numpy(batch.positions)))
+
+
+def _bytes(values: Tensor) -> memoryview:
+    """Returns the bytes of a tensor, not copied; numpy knows no bfloat16."""
+    return values.contiguous().cpu().view(torch.uint8).numpy().reshape(-1).data
+
+
+def _shard(context: Context, name: str, path: Path, token_count: int, row_count: int) -> Part:
+    metadata: dict[str, Any] = {"hookpoint": name, "token_count": token_count, "row_count": row_count}
+    part_name = f"{name}/shard-{context.task.index:05d}.safetensors"
+    return Part(part_name, path=path, row_count=token_count, metadata=metadata)
 
 
 def summarise(spec: ActivationsSpec, context: Context) -> Iterator[Progress | Part]:

@@ -27,7 +27,6 @@ from dragoman.redaction import redact
 from dragoman.store import Store
 from dragoman.telemetry import JsonLines, task_logging
 from dragoman.worker.messages import RUN, SAID, Run, Said
-from dragoman.worker.uploads import Uploads
 
 _PR_SET_PDEATHSIG = 1
 _LONGEST_LINE = 16_384
@@ -86,21 +85,19 @@ def _failed(reason: str, message: str, failure_class: FailureClass) -> Said:
 
 def _run(run: Run, kind: AnyKind, store: Store, scratch: Path, answers: BinaryIO) -> list[PartInfo]:
     task = Task(run.stage, run.index, run.payload)
-    with Uploads(
-        lambda part: store.put_part(run.job_id, part, run.stage, run.index), lambda: _say(answers, Said("part"))
-    ) as uploads:
-        for said in kind.run(kind.spec.model_validate(run.spec), _context(run, task, store, scratch)):
-            if isinstance(said, Progress):
-                metrics = dict(said.metrics)
-                _say(answers, Said("progress", said.done, said.total, said.unit, said.message, metrics))
-            elif isinstance(said, Part):
-                uploads.add(said)
-            else:
-                assert isinstance(said, Checkpoint), f"{kind.name}.run yielded {type(said).__name__}"
-                uploads.wait()  # who resumes from a checkpoint does not make the parts before it again
-                store.put_checkpoint(run.job_id, task.id, said.path)
-                _say(answers, Said("checkpoint"))
-        return uploads.wait()
+    parts: list[PartInfo] = []
+    for said in kind.run(kind.spec.model_validate(run.spec), _context(run, task, store, scratch)):
+        if isinstance(said, Progress):
+            metrics = dict(said.metrics)
+            _say(answers, Said("progress", said.done, said.total, said.unit, redact(said.message), metrics))
+        elif isinstance(said, Part):
+            parts.append(store.put_part(run.job_id, said, run.stage, run.index))
+            _say(answers, Said("part"))
+        else:
+            assert isinstance(said, Checkpoint), f"{kind.name}.run yielded {type(said).__name__}"
+            store.put_checkpoint(run.job_id, task.id, said.path)
+            _say(answers, Said("checkpoint"))
+    return parts
 
 
 def _context(run: Run, task: Task, store: Store, scratch: Path) -> Context:
