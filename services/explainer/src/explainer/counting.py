@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dragoman.artifacts import Artifact
-from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress
-from dragoman.llm.price import affordable
+from dragoman.llm.price import within_budget
 from dragoman.llm.token_count import estimated
 from latent_cache.token_rows import TokenRows
 
@@ -30,10 +29,10 @@ def count(
     drafted = yield from drafts(spec, context, tokens, latents)
     explainer = EXPLAINERS[spec.explainer]
     planned: list[dict[str, int]] = []
-    counter = ""
+    counter, rows = "", TokenRows(tokens)
     for done, draft in enumerate(drafted, start=1):
         prompts = [] if draft.evidence is None else explainer.planned(draft.evidence)
-        counts, counter = _counted(prompts, spec, tokens, writer) if prompts else ([], counter)
+        counts, counter = _counted(prompts, spec, rows, writer) if prompts else ([], counter)
         planned.append({"tokens": sum(counts), "replies": len(counts)})
         yield Progress(done, len(latents), "latents", "counting tokens")
     data = json.dumps({"planned": planned, "counter": counter}).encode()
@@ -41,14 +40,14 @@ def count(
 
 
 def _counted(
-    prompts: Sequence[Prompt], spec: ExplanationsSpec, tokens: Artifact, writer: Writer
+    prompts: Sequence[Prompt], spec: ExplanationsSpec, rows: TokenRows, writer: Writer
 ) -> tuple[Sequence[int], str]:
     """Counts by the engine's own tokenizer and template; where it has no such call by the subject model's, and more."""
     assert spec.llm is not None
     counts = writer.count(prompts, spec.llm)
     if counts is not None:
         return counts, "engine"
-    tokenizer = TokenRows(tokens).tokenizer()
+    tokenizer = rows.tokenizer()
     encoded = [len(tokenizer.encode(prompt.text(), add_special_tokens=False).ids) for prompt in prompts]
     turns = [2 * len(prompt.shots) + 2 for prompt in prompts]
     return [estimated(n, t) for n, t in zip(encoded, turns, strict=True)], "subject model"
@@ -59,13 +58,7 @@ def budget(spec: ExplanationsSpec, context: Context) -> Iterator[Progress | Part
     yield Progress(0, 1, "budgets", "adding up")
     assert spec.llm is not None
     counted: list[Any] = [json.loads(context.own.read(part.name)) for part in parts_of(spec, context, COUNT)]
-    planned: list[dict[str, int]] = [each for part in counted for each in part["planned"]]
-    longest = spec.llm.max_tokens
-    end = affordable([each["tokens"] + longest * each["replies"] for each in planned], spec.token_budget)
-    metadata: dict[str, Json] = {
-        "planned_prompt_tokens": sum(each["tokens"] for each in planned[:end]),
-        "planned_completion_tokens": longest * sum(each["replies"] for each in planned[:end]),
-        "token_counter": next((part["counter"] for part in counted if part["counter"]), None),
-    }
-    data = json.dumps({"end": end, "planned": [each["tokens"] for each in planned]}).encode()
-    yield Part(BUDGET_PART, data=data, row_count=len(planned), metadata=metadata, keep=False)
+    end, sums = within_budget(counted, spec.llm.max_tokens, spec.token_budget)
+    planned = [each["tokens"] for part in counted for each in part["planned"]]
+    data = json.dumps({"end": end, "planned": planned}).encode()
+    yield Part(BUDGET_PART, data=data, row_count=len(planned), metadata=sums, keep=False)

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dragoman.artifacts import Artifact
-from dragoman.ids import Json
 from dragoman.kinds import Context, Part, Progress
-from dragoman.llm.price import affordable
+from dragoman.llm.price import within_budget
 from dragoman.llm.token_count import estimated
 from latent_cache.token_rows import TokenRows
 
@@ -18,6 +17,8 @@ from scorer.spec import ScoresSpec
 from scorer.stages import COUNT, parts_of
 
 BUDGET_PART = "budget.json"
+_REPLY_TOKENS = 1
+"""A judge answers with one token."""
 OVER_BUDGET, PLANNED = "over_budget", "planned"
 """Why nothing was asked about a latent: for the budget's sake, or in a dry run."""
 
@@ -32,21 +33,21 @@ def count(
 ) -> Iterator[Progress | Part]:
     """Yields how many prompts, of how many tokens, each latent of this task would take."""
     planned = {latent: {"tokens": 0, "replies": 0} for latent in latents}
-    counter = ""
+    counter, rows = "", TokenRows(tokens)
     for done, (latent, questions) in enumerate(asked, start=1):
         prompts = judge.planned([question.request for question in questions], spec.llm)
         counts = judge.count(prompts, spec.llm)
         counter = "subject model" if counts is None else "engine"
-        planned[latent] = {"tokens": sum(_estimates(prompts, tokens) if counts is None else counts)}
+        planned[latent] = {"tokens": sum(_estimates(prompts, rows) if counts is None else counts)}
         planned[latent]["replies"] = len(prompts)
         yield Progress(done, len(latents), "latents", "counting tokens")
     data = json.dumps({"planned": [planned[latent] for latent in latents], "counter": counter}).encode()
     yield Part(f"counted-{context.task.index:05d}.json", data=data, row_count=len(planned), keep=False)
 
 
-def _estimates(prompts: Sequence[str], tokens: Artifact) -> Sequence[int]:
+def _estimates(prompts: Sequence[str], rows: TokenRows) -> Sequence[int]:
     """By the subject model's tokenizer, and more, where the engine has no such call."""
-    tokenizer = TokenRows(tokens).tokenizer()
+    tokenizer = rows.tokenizer()
     return [estimated(len(tokenizer.encode(prompt, add_special_tokens=False).ids)) for prompt in prompts]
 
 
@@ -54,16 +55,9 @@ def budget(spec: ScoresSpec, context: Context) -> Iterator[Progress | Part]:
     """Yields how far the budget reaches into the selection, with sums over what it allows as metadata. One task."""
     yield Progress(0, 1, "budgets", "adding up")
     counted: list[Any] = [json.loads(context.own.read(part.name)) for part in parts_of(spec, context, COUNT)]
-    planned: list[dict[str, int]] = [each for part in counted for each in part["planned"]]
-    end = affordable([each["tokens"] + each["replies"] for each in planned], spec.token_budget)
-    metadata: dict[str, Json] = {
-        "planned_prompt_tokens": sum(each["tokens"] for each in planned[:end]),
-        "planned_completion_tokens": sum(each["replies"] for each in planned[:end]),
-        "token_counter": next((part["counter"] for part in counted if part["counter"]), None),
-    }
-    yield Part(
-        BUDGET_PART, data=json.dumps({"end": end}).encode(), row_count=len(planned), metadata=metadata, keep=False
-    )
+    end, sums = within_budget(counted, _REPLY_TOKENS, spec.token_budget)
+    row_count = sum(len(part["planned"]) for part in counted)
+    yield Part(BUDGET_PART, data=json.dumps({"end": end}).encode(), row_count=row_count, metadata=sums, keep=False)
 
 
 @dataclass(frozen=True, slots=True)

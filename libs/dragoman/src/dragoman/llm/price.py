@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import Field
 
@@ -54,6 +55,24 @@ def affordable(costs: Sequence[int], budget: int) -> int:
         if total > budget:
             return number
     return len(costs)
+
+
+def within_budget(counted: Sequence[Mapping[str, Any]], reply_tokens: int, budget: int) -> tuple[int, dict[str, Json]]:
+    """Returns how many of the first latents a budget reaches, and sums over those.
+
+    Args:
+        counted: What each counting task wrote, in order: `planned`, by latent the `tokens` of its prompts and how many
+            `replies` they get, and `counter`, who counted.
+        reply_tokens: The most that a reply takes.
+        budget: In tokens; 0: no limit.
+    """
+    planned: list[Mapping[str, int]] = [each for part in counted for each in part["planned"]]
+    end = affordable([each["tokens"] + reply_tokens * each["replies"] for each in planned], budget)
+    return end, {
+        "planned_prompt_tokens": sum(each["tokens"] for each in planned[:end]),
+        "planned_completion_tokens": reply_tokens * sum(each["replies"] for each in planned[:end]),
+        "token_counter": next((part["counter"] for part in counted if part["counter"]), None),
+    }
 
 
 def planned_statistics(counted: Mapping[str, Json], price: Price | None) -> dict[str, Json]:
