@@ -3,7 +3,7 @@
 The job has as many encoding tasks as there are workers in the larger case, cut from the same rows. Timed from its
 submission until its artifact is committed, merge and index included; in turns, the second worker stopped in between.
 
-python benchmarks/scale_out.py [--tokens 32768] [--rounds 2] [--d-sae 4608]
+python benchmarks/scale_out.py [--tokens 65536] [--rounds 2] [--d-sae 4608]
 """
 
 import argparse
@@ -45,7 +45,7 @@ def warm(live: LiveService, tokens_id: str, coder_id: str, seed: int) -> None:
 def main() -> None:
     """Prints the rates and, last, one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tokens", type=int, default=32_768)
+    parser.add_argument("--tokens", type=int, default=65_536)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--d-sae", type=int, default=4608)
     options = parser.parse_args()

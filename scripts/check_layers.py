@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = {"activation", "sae_trainer", "explainer", "scorer"}
-TORCH = {"torch", "transformers", "sparse_coders", "hooked_models"}
+TORCH = {"torch", "transformers", "dense_products", "sparse_coders", "hooked_models"}
 OUTSIDE = {"grpc", "nats", "minio", "httpx", "os", "time", "logging", "socket", "subprocess", "asyncio", "random"}
 PROTOBUF = (
     "google.protobuf",

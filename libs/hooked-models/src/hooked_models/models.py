@@ -13,6 +13,7 @@ from torch import nn
 
 from hooked_models.core.control import Occurrences
 from hooked_models.core.names import module_of
+from hooked_models.core.quick_linear import quicken
 from hooked_models.core.rerandomize import embedding_parameters, rerandomize
 from hooked_models.locations import Located, Locations
 from hooked_models.memory import does_not_fit
@@ -123,7 +124,7 @@ def load_model(folder: Path, ref: ModelRef, device: torch.device) -> Any:
     if device.type == "cuda":
         count = sum(parameter.numel() for parameter in model.parameters())
         _check_fits(ref, count, torch.cuda.get_device_properties(device).total_memory, f"{device}")
-    return model.eval().to(device)
+    return quicken(model.eval().to(device))
 
 
 def _read(folder: Path, ref: ModelRef) -> Any:
