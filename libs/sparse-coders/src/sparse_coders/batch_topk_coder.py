@@ -7,7 +7,7 @@ for all latents stands in for that choice: the mean of the least activation that
 from collections.abc import Mapping
 from typing import Unpack
 
-import torch
+from dense_products import linear
 from jaxtyping import Float
 from torch import Tensor
 
@@ -30,7 +30,7 @@ class BatchTopKCoder(ThresholdCoder):
 
     def activations(self, tile: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_sae"]:
         """Returns relu of the pre-activations that are above the threshold."""
-        acts = torch.addmm(self.b_enc, tile, self.W_enc.T).relu_()
+        acts = linear(tile, self.W_enc, self.b_enc).relu_()
         return acts.mul_(acts > self.threshold)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from dense_products import linear
 from jaxtyping import Float
 from torch import Tensor
 
@@ -23,6 +24,6 @@ class GatedCoder(ThresholdCoder):
 
     def activations(self, tile: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_sae"]:
         """Returns the magnitudes of the latents whose gate is open."""
-        product = tile @ self.W_enc.T
+        product = linear(tile, self.W_enc)
         fires = product + self.b_gate > 0
         return product.mul_(self.r_mag.exp()).add_(self.b_mag).relu_().mul_(fires)

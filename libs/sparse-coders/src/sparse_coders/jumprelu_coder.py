@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-import torch
+from dense_products import linear
 from jaxtyping import Float
 from torch import Tensor
 
@@ -23,6 +23,6 @@ class JumpReLUCoder(ThresholdCoder):
 
     def activations(self, tile: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_sae"]:
         """Returns relu of the pre-activations that are above the threshold."""
-        pre = torch.addmm(self.b_enc, tile, self.W_enc.T)
+        pre = linear(tile, self.W_enc, self.b_enc)
         fires = pre > self.threshold
         return pre.relu_().mul_(fires)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-import torch
+from dense_products import linear
 from jaxtyping import Float
 from torch import Tensor
 
@@ -22,4 +22,4 @@ class ReLUCoder(ThresholdCoder):
 
     def activations(self, tile: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_sae"]:
         """Returns relu of the pre-activations."""
-        return torch.addmm(self.b_enc, tile, self.W_enc.T).relu_()
+        return linear(tile, self.W_enc, self.b_enc).relu_()

@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple, TypedDict
 
 import torch
 import torch.nn.functional as F
+from dense_products import linear
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -157,7 +158,7 @@ class SparseCoder(nn.Module, ABC):
             return given
         if x is None:
             raise InvalidShape("this coder has a skip connection: decode needs x, the activations that were encoded")
-        return given + x.to(self.device, self.dtype) @ self.W_skip.T
+        return given + linear(x.to(self.device, self.dtype), self.W_skip)
 
     def decode_centred(
         self, acts: Float[Tensor, "n width"], indices: Int64[Tensor, "n width"]

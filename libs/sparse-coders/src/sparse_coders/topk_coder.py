@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Unpack
 
 import torch
+from dense_products import linear
 from jaxtyping import Float
 from torch import Tensor
 
@@ -50,7 +51,7 @@ class TopKCoder(SparseCoder):
         acts = torch.empty(n, self.k, dtype=self.dtype, device=self.device)
         indices = torch.empty(n, self.k, dtype=torch.int64, device=self.device)
         for start, rows, tile in self.tiles(centred):
-            values, where = torch.topk(torch.addmm(self.b_enc, tile, self.W_enc.T), self.k)
+            values, where = torch.topk(linear(tile, self.W_enc, self.b_enc), self.k)
             acts[start : start + rows] = values[:rows].relu_()
             indices[start : start + rows] = where[:rows]
         return Encoded(acts, indices)

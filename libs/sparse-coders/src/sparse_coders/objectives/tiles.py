@@ -7,6 +7,7 @@ once more to sum over all tokens what b_dec gets. What comes out is of full prec
 from typing import Any
 
 import torch
+from dense_products import linear
 from jaxtyping import Float
 from torch import Tensor
 
@@ -105,7 +106,7 @@ class _RowNorms(torch.autograd.Function):
 
 def _times(left: Tensor, right: Tensor, autocast: Autocast) -> Tensor:
     with torch.autocast(left.device.type, torch.bfloat16, enabled=autocast == "bfloat16"):
-        return (left @ right).to(left.dtype)
+        return linear(left, right.T).to(left.dtype)
 
 
 def _add_times(total: Tensor | None, left: Tensor, right: Tensor, autocast: Autocast) -> None:
