@@ -93,7 +93,7 @@ def _project(W_dec: Tensor) -> None:
 
 
 def gemm(coder: sparse_coders.TopKCoder, learning_rate: float) -> Step:
-    """The encoder's float32 matrix product alone, by PyTorch: the ceiling of a step that computes every pre-activation."""
+    """The encoder's float32 product alone, by PyTorch: the ceiling of a step that computes every pre-activation."""
     out = torch.empty(BATCH, coder.d_sae)
 
     def step(x: Tensor) -> float:
