@@ -132,12 +132,15 @@ def test_show_prints_the_failure_and_what_to_do(shell: Shell) -> None:
     assert '"source": "/texts"' in shell("show", text)
 
 
-def test_show_prints_the_statistics_of_what_succeeded(shell: Shell) -> None:
-    card = shell.services.store.put("scorecard", b"abc").id
+def test_show_prints_the_statistics_the_page_and_the_cost_of_what_succeeded(shell: Shell) -> None:
+    card = shell.services.store.put("scorecard", b"abc", name="scorecard.txt", cost={"spend_EUR": 0.01234}).id
     shell.services.run(shell.services.desk.submit("scorecard", {"n": 3}))
     assert "statistics" not in shell("show", card)
     shell.tell(card, EventType.COMMITTED, JobState.SUCCEEDED)
-    assert '"byte_count": 3' in shell("show", card)
+    shown = shell("show", card)
+    assert '"byte_count": 3' in shown
+    assert "spent  0.01234 EUR" in shown
+    assert shown.endswith("abc\n")
     shell.services.store.artifacts.clear()
     assert "statistics" not in shell("show", card)
 

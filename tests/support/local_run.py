@@ -161,6 +161,7 @@ class _Run:
             kept,
             summary.statistics,
             summary.failed_count,
+            cost=summary.cost,
         )
         (self.folder / MANIFEST_NAME).write_bytes(manifest_to_json(manifest))
         shutil.rmtree(self.work)

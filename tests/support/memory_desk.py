@@ -125,11 +125,18 @@ class MemoryStore:
         self.artifacts: dict[str, MemoryArtifact] = {}
 
     def put(
-        self, kind: str, data: bytes, inputs: Mapping[str, str] | None = None, name: str = "part.bin"
+        self,
+        kind: str,
+        data: bytes,
+        inputs: Mapping[str, str] | None = None,
+        name: str = "part.bin",
+        cost: Mapping[str, float] | None = None,
     ) -> MemoryArtifact:
         part = PartInfo(name, f"k/{kind}", len(data), hashlib.sha256(data).hexdigest())
         spec = {"n": len(data), **(inputs or {})}
-        manifest = Manifest(artifact_id(kind, 1, spec), kind, 1, spec, inputs or {}, [part], {"byte_count": len(data)})
+        told = {"byte_count": len(data)}
+        id_ = artifact_id(kind, 1, spec)
+        manifest = Manifest(id_, kind, 1, spec, inputs or {}, [part], told, cost=cost or {})
         self.artifacts[manifest.id] = MemoryArtifact(manifest, data)
         return self.artifacts[manifest.id]
 

@@ -21,6 +21,7 @@ from dragoman.llm import (
     Sampling,
     StoreResponseCache,
 )
+from dragoman.llm.price import Price
 from dragoman.llm.shelf import PAGE, Pages
 from dragoman.metrics import METRICS
 from prometheus_client import Counter
@@ -342,7 +343,10 @@ def test_an_answer_that_is_none_is_unparsable_and_counted() -> None:
         assert llm.account.failures == 1
 
 
-def test_tokens_are_counted() -> None:
-    with scripted(lambda n, path, body: chat_reply()) as server, client(server) as llm:
+def test_tokens_are_counted_and_what_they_cost() -> None:
+    spend = METRICS.llm_spend.labels("EUR")._value  # pyright: ignore[reportPrivateUsage]
+    before, price = spend.get(), Price(currency="EUR", prompt=2e6, cached=1e6, completion=5e6)
+    with scripted(lambda n, path, body: chat_reply()) as server, client(server, price=price) as llm:
         list(llm.complete_many(prompts(3)))
         assert (llm.account.prompt, llm.account.cached, llm.account.completion) == (30, 12, 3)
+    assert spend.get() - before == pytest.approx(2 * 18 + 12 + 5 * 3)

@@ -1,7 +1,6 @@
-"""Where prompts are cut, and which latents are chosen."""
+"""Where prompts are cut."""
 
 import numpy as np
-from activation.core.latent_choice import chosen_latents
 from activation.core.prompt_choice import choose, first_firings, longest_run
 
 
@@ -41,14 +40,3 @@ def test_the_longest_run_of_a_document() -> None:
     assert longest_run(_i32(-1, 3, 3, 4, 4, 4, -1, -1, -1, -1)) == (3, 6)
     assert longest_run(_i32(2, 2, 5, 5)) == (0, 2)
     assert longest_run(_i32(-1, -1)) == (0, 0)
-
-
-def test_latents_by_name_by_rank_by_count_or_all() -> None:
-    ranking = np.asarray([4, 2, 0, 1, 3])
-    enough = np.asarray([True, True, True, False, True])
-    assert chosen_latents(ranking, enough, [3, 0], [], 0) == [3, 0]
-    assert chosen_latents(ranking, enough, [], [0, 4], 0) == [4, 3]
-    assert chosen_latents(ranking, enough, [], [], 2) == [2, 1]
-    assert chosen_latents(ranking, enough, [], [], 0) == [4, 2, 0, 1]
-    assert chosen_latents(ranking, enough, [], [], 99) == [4, 2, 0, 1]
-    assert chosen_latents(ranking, np.zeros(5, np.bool_), [], [], 0) == []

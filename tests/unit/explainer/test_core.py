@@ -12,7 +12,6 @@ from explainer.core.example import Example, marked_text, marked_tokens, mask, st
 from explainer.core.explainers import EXPLAINERS
 from explainer.core.reply import parse
 from explainer.core.sampling import sample
-from explainer.core.selection import evenly_spaced, has_windows, selected
 from hypothesis import given
 from hypothesis import strategies as st
 from latent_cache import ExampleRecord, LatentIndex
@@ -172,20 +171,7 @@ def test_samples_are_distinct_and_strongest_first(values: list[float], count: in
     assert spread[spread < full].max(initial=0) <= spread[spread < full].min(initial=99) + 1
 
 
-@given(st.integers(1, 80), st.integers(1, 20))
-def test_evenly_spaced_latents_are_the_middles_of_equal_stretches(n: int, count: int) -> None:
-    chosen = evenly_spaced(np.arange(n), count)
-    assert list(chosen) == sorted(set(chosen))
-    assert len(chosen) == min(count, n)
-    gaps = np.diff(chosen)
-    assert gaps.size == 0 or gaps.max() - gaps.min() <= 1
-
-
 def test_ranks_are_by_falling_firing_count_with_ties_by_latent() -> None:
     index = index_of([5, 9, 5, 0, 40], [5, 1, 5, 0, 40])
-    assert selected(index, (), (0, 1, 4), 0, 5) == [4, 0, 3]
-    assert selected(index, (3, 1), (), 0, 5) == [3, 1]
-    assert selected(index, (), (), 0, 5) == [4, 0, 1, 2, 3]
-    assert selected(index, (), (), 2, 5) == [4, 2]
-    assert selected(index, (), (), 9, 5) == [4, 0, 2]
-    assert has_windows(index, 5).tolist() == [True, False, True, False, True]
+    assert index.ranking().tolist() == [4, 0, 1, 2, 3]
+    assert index.has_windows(5).tolist() == [True, False, True, False, True]

@@ -16,10 +16,11 @@ from dragoman.artifacts import PartInfo
 from dragoman.errors import UserTaskError
 from dragoman.folder import FolderArtifact, FolderArtifacts
 from dragoman.llm import Failure, FailureKind
+from dragoman.llm.price import Price
 from explainer.core.counters import same_token_order, silent_in
 from explainer.effects_source import read_evidence
 from explainer.explanations_kind import ExplanationsKind
-from explainer.spec import ExplanationsSpec, NlaRef, Price
+from explainer.spec import ExplanationsSpec, NlaRef
 from explainer.verbaliser import Place
 from explainer.writer import Written
 from hypothesis import given
@@ -408,8 +409,13 @@ def test_a_budget_stops_at_what_fits_and_says_so(root: Path, tmp_path: Path) -> 
     assert (statistics["token_budget"], statistics["over_budget"], statistics["attempted"]) == (allowed, 2, 2)
     assert statistics["planned_prompt_tokens"] + statistics["planned_completion_tokens"] == sum(costs[:2])
     assert artifact.manifest.failed_count == 0
-    nothing, _ = run(root, tmp_path / "none", "default", token_budget=1, **chosen)
-    assert nothing.manifest.statistics["over_budget"] == 4
+    assert artifact.manifest.cost == {}, "no price is known"
+    price, cost = {"prompt": 1.0, "completion": 1.0}, costs[0] / 1e6
+    paid, writer = run(root, tmp_path / "paid", "default", cost_budget=cost, price=price, **chosen)
+    assert [row["outcome"] for row in rows(paid)] == ["dead", "explained", *["over_budget"] * 3]
+    assert rows(paid)[2]["reason"] == f"the budget of {cost:g} USD was planned for latents before it"
+    spent = sum(int(str(paid.manifest.statistics[name])) for name in ("prompt_tokens", "completion_tokens"))
+    assert paid.manifest.cost == {"spend_USD": pytest.approx(spent / 1e6)}
 
 
 def test_a_verbaliser_is_not_asked_in_a_dry_run(root: Path, tmp_path: Path) -> None:

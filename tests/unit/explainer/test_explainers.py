@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from dragoman.llm.price import affordable
+from dragoman.llm.budget import SpendingSpec, within_budget
 from explainer.core.derangement import deranged
 from explainer.core.evidence import Evidence, OutputEvidence, Passage
 from explainer.core.example import Example
@@ -183,7 +183,9 @@ def test_equal_wordings_are_kept_apart_where_that_can_be() -> None:
 
 @given(st.lists(st.integers(0, 50), max_size=20), st.integers(0, 300))
 def test_a_budget_takes_the_longest_beginning_that_it_pays_for(costs: list[int], budget: int) -> None:
-    end = affordable(costs, budget)
+    counted = [{"planned": [{"tokens": cost, "replies": 0} for cost in costs], "counter": "engine"}]
+    end, sums = within_budget(counted, 0, SpendingSpec(token_budget=budget))
+    assert sums["planned_prompt_tokens"] == sum(costs[:end])
     if budget:
         assert sum(costs[:end]) <= budget
         assert end == len(costs) or sum(costs[: end + 1]) > budget

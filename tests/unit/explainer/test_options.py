@@ -9,11 +9,12 @@ from dragoman.artifacts import InputInfo, Manifest
 from dragoman.errors import FailedPrecondition, InvalidSpec
 from dragoman.explanation.v1 import explanation_pb2
 from dragoman.folder import FolderArtifacts
+from dragoman.llm.price import Price
 from dragoman.rpc.convert import spec_dict, spec_message
 from explainer.core.explainers import EXPLAINERS
 from explainer.explanations_kind import ExplanationsKind
 from explainer.options import FORMS
-from explainer.spec import Explainer, ExplanationsSpec, Price
+from explainer.spec import Explainer, ExplanationsSpec
 
 from tests.support.scripted_writer import ScriptedWriter
 
@@ -76,7 +77,8 @@ def test_leaving_a_default_out_and_giving_it_are_one_job() -> None:
 def test_a_spec_that_is_written_out_comes_back_over_the_wire(name: str) -> None:
     fields: dict[str, Any] = {}
     if FORMS[name].llm is not None:
-        fields = {"token_budget": 9, "dry_run": True, "price": {"prompt": 0.0, "completion": 2.5}}
+        fields = {"token_budget": 9, "cost_budget": 0.5, "price": {"prompt": 0.0, "completion": 2.5, "cached": 1.0}}
+        fields["dry_run"] = True
     if "show_strengths" in FORMS[name].defaults and name != "default":
         fields["show_strengths"] = False
     spec = spec_of(name, **fields)
@@ -90,7 +92,7 @@ def test_what_needs_no_language_model_asks_for_none(name: str) -> None:
     resolved = kind(NoEngine()).resolve(spec_of(name))
     assert resolved.llm is None
     assert resolved.prompt_version == EXPLAINERS[name].version
-    for field, value in {"llm": {"max_tokens": 99}, "token_budget": 100, "dry_run": True}.items():
+    for field, value in {"llm": {"max_tokens": 99}, "token_budget": 100, "cost_budget": 1.5, "dry_run": True}.items():
         told = violations(spec_of(name, **{field: value}))
         assert told == {field: f"explainer {name} has no {field}; it asks no language model: leave {field} out"}
 
@@ -109,7 +111,7 @@ def test_what_needs_no_language_model_asks_for_none(name: str) -> None:
         ("acts_top5", {"example_count": 6}, "example_count", "has example_count 5 by definition, not 6"),
         ("contrastive", {"kl_target": 1.0}, "kl_target", "leave it out, or take output or ensemble"),
         ("default", {"nla": {"source": "x"}}, "nla", "leave it out, or take nla"),
-        ("default", {"price": {"prompt": 1, "completion": 2}}, "price", "only a dry run tells a cost"),
+        ("default", {"price": {"prompt": 1, "completion": 2}}, "price", "only dry_run and cost_budget"),
         ("output", {"effects_id": LATENTS}, "effects_id", "expected an id that begins with effects-"),
     ],
 )
@@ -137,6 +139,9 @@ def test_the_price_of_a_dry_run_is_the_operators_unless_given() -> None:
     own = {"currency": "EUR", "prompt": 2.0, "completion": 2.0}
     assert kind(price=price).resolve(spec_of("default", dry_run=True, price=own)).price == Price(**own)
     assert kind(price=price).resolve(spec_of("default")).price is None
+    assert kind(price=price).resolve(spec_of("default", cost_budget=0.1)).price == price
+    with pytest.raises(FailedPrecondition, match="this server knows none"):
+        kind().resolve(spec_of("default", cost_budget=0.1))
 
 
 def info(id_: str, spec: dict[str, Any], **statistics: Any) -> InputInfo:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,8 @@ from tests.support.synthetic_latents import KEPT, Corpus, Parts, latents_parts, 
 TOKENS_ID, LATENTS_ID, EXPLANATIONS_ID = "tokens-" + "0" * 32, "latents-" + "1" * 32, "explanations-" + "2" * 32
 WORDS = 5
 CTX_LEN, LENGTH = 65, 16
+SHARE = 0.02
+"""Of the words, those of one latent."""
 _NEUTRAL = [f"w{a}{b}" for a in "abcdefghijklmn" for b in "aeiou"]
 
 
@@ -44,7 +47,7 @@ def label_of(latent: int) -> str:
     return "the words " + ", ".join(latent_words(latent))
 
 
-def planted_corpus(seed: int, latent_count: int, documents: int = 120, share: float = 0.02) -> Corpus:
+def planted_corpus(seed: int, latent_count: int, documents: int = 120, share: float = SHARE) -> Corpus:
     """Documents of 64 words; one word in `share` is of a given latent. The last 60% are test documents."""
     rng = np.random.Generator(np.random.PCG64(seed))
     planted = [word for latent in range(latent_count) for word in latent_words(latent)]
@@ -71,6 +74,28 @@ def planted_activations(corpus: Corpus, latent_count: int) -> np.ndarray:
             dense[..., latent] += (WORDS - n) * (corpus.tokens == corpus.tokenizer.encode(word).ids[0])
     dense[:, 0] = 0
     return dense
+
+
+def null_auroc(active: int, silent: int) -> tuple[float, float]:
+    """What an oracle gets with another latent's label, and its standard error over so many windows of either kind.
+
+    It is a little below 0.5: where words of the latent stand, there is room for fewer of the other's.
+    """
+    none, neither = (1.0 - SHARE) ** LENGTH, (1.0 - 2.0 * SHARE) ** LENGTH
+    beside, alone = (1.0 - 2.0 * none + neither) / (1.0 - none), 1.0 - neither / none
+    variance = beside * (1.0 - beside) / active + alone * (1.0 - alone) / silent
+    return 0.5 + (beside - alone) / 2.0, 0.5 * float(np.sqrt(variance))
+
+
+def null_told_by_text(examples: Sequence[Mapping[str, Any]], latent: int) -> float:
+    """AUROC of a latent's null for who says yes where a word of the label that is shown stands in the window."""
+    says: dict[bool, list[bool]] = {True: [], False: []}
+    for e in examples:
+        if e["arm"] == "shuffled" and e["latent"] == latent:
+            words = {token.strip() for token in e["tokens"]}
+            says[e["label"]].append(bool(words & set(latent_words(e["explanation_latent"]))))
+    yes, no = (np.asarray(says[label], np.float64) for label in (True, False))
+    return float(np.mean((yes[:, None] > no) + 0.5 * (yes[:, None] == no)))
 
 
 @dataclass(frozen=True)

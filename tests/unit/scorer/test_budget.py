@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dragoman.errors import InvalidSpec
+from dragoman.errors import FailedPrecondition, InvalidSpec
 from dragoman.folder import FolderArtifact
+from dragoman.llm import Endpoint
 from dragoman.llm.price import Price
 from scorer.core.planned import prompts_of
 from scorer.core.prompts_simulation import UNKNOWN, token_line, token_question
@@ -90,6 +91,22 @@ def test_a_budget_stops_at_what_fits_and_says_so(laid: p.Laid, tmp_path: Path) -
     assert statistics(nothing)["over_budget"] == LATENTS - 1
 
 
+def test_a_budget_of_money_reaches_as_far_as_its_price(laid: p.Laid, tmp_path: Path) -> None:
+    price = {"currency": "EUR", "prompt": 3.0, "cached": 0.5, "completion": 60.0}
+    rows = table(scored(laid, tmp_path / "whole")[0], "latents.parquet")
+    costs = [(3.0 * row["prompt_tokens"] + 60.0 * row["completion_tokens"]) / 1e6 for row in rows]
+    allowed = sum(costs[:3]) + 0.9 * costs[3]
+    made, judge = scored(laid, tmp_path / "job", cost_budget=allowed, price=price)
+    assert [row["stopped"] for row in table(made, "latents.parquet")] == [None] * 3 + ["over_budget"] * 2
+    told = statistics(made)
+    assert (told["cost_budget"], told["token_budget"], told["over_budget"]) == (allowed, None, 2)
+    assert told["planned_cost"] == {"currency": "EUR", "at_most": pytest.approx(sum(costs[:3]))}
+    assert len(judge.prompts) == told["question_count"]
+    saved = 2.5 * told["cached_tokens"] / 1e6
+    assert made.manifest.cost == {"spend_EUR": pytest.approx(sum(costs[:3]) - saved)}
+    assert saved > 0.0
+
+
 def test_a_budget_may_be_saved_by_stopping(laid: p.Laid, tmp_path: Path) -> None:
     stop = {"threshold": 0.6, "batch_count": 2}
     made, _ = scored(laid, tmp_path, token_budget=10**9, stop=stop, active_count=12, inactive_count=12)
@@ -103,7 +120,8 @@ def test_a_budget_may_be_saved_by_stopping(laid: p.Laid, tmp_path: Path) -> None
     [
         ({"scorer": "embedding", "dry_run": True}, "embedding asks no language model; leave dry_run out"),
         ({"scorer": "embedding", "token_budget": 9}, "embedding asks no language model; leave token_budget out"),
-        ({"price": {"prompt": 1, "completion": 1}}, "only a dry run tells a cost"),
+        ({"scorer": "embedding", "cost_budget": 9}, "embedding asks no language model; leave cost_budget out"),
+        ({"price": {"prompt": 1, "completion": 1}}, "only dry_run and cost_budget have use for a price"),
     ],
 )
 def test_what_cannot_be_counted_is_refused(laid: p.Laid, changes: dict[str, object], message: str) -> None:
@@ -111,19 +129,37 @@ def test_what_cannot_be_counted_is_refused(laid: p.Laid, changes: dict[str, obje
         ScoresKind(p.RuleJudge(p.oracle), laid.artifacts).resolve(spec_of(**changes))
 
 
-def test_the_price_of_a_dry_run_is_the_operators_unless_given(laid: p.Laid) -> None:
+def test_the_price_is_the_operators_unless_given_and_never_guessed(laid: p.Laid) -> None:
     price = Price(prompt=1.0, completion=4.0)
     kind = ScoresKind(p.RuleJudge(p.oracle), laid.artifacts, price=price)
-    assert kind.resolve(spec_of(dry_run=True)).price == price
-    assert kind.resolve(spec_of()).price is None
+    assert kind.resolve(spec_of(dry_run=True)).price == kind.resolve(spec_of(cost_budget=0.5)).price == price
+    assert kind.resolve(spec_of()).price is kind.resolve(spec_of(token_budget=5)).price is None
+    with pytest.raises(FailedPrecondition, match="knows none; its operator sets DRAGOMAN_LLM_PRICE_PROMPT") as error:
+        ScoresKind(p.RuleJudge(p.oracle), laid.artifacts).resolve(spec_of(cost_budget=0.5))
+    assert error.value.reason == "NO_PRICE"
 
 
 def test_prices_are_read_from_the_environment() -> None:
     assert Price.from_env({}) is None
-    names = {"DRAGOMAN_LLM_PRICE_PROMPT": "0.5", "DRAGOMAN_LLM_CURRENCY": "EUR"}
-    assert Price.from_env(names) == Price(currency="EUR", prompt=0.5, completion=0.0)
+    names = {"DRAGOMAN_LLM_PRICE_PROMPT": "0.5", "DRAGOMAN_LLM_PRICE_COMPLETION": "2", "DRAGOMAN_LLM_CURRENCY": "EUR"}
+    assert Price.from_env(names) == Price(currency="EUR", prompt=0.5, completion=2.0)
+    assert Price.from_env({**names, "DRAGOMAN_LLM_PRICE_CACHED": "0"}) == Price(
+        currency="EUR", prompt=0.5, completion=2.0, cached=0.0
+    )
     with pytest.raises(InvalidSpec, match="'cheap' is no price of a million tokens"):
-        Price.from_env({"DRAGOMAN_LLM_PRICE_COMPLETION": "cheap"})
+        Price.from_env({**names, "DRAGOMAN_LLM_PRICE_CACHED": "cheap"})
+    with pytest.raises(InvalidSpec, match="no price is guessed; set it, to 0 where nothing is paid") as error:
+        Price.from_env({"DRAGOMAN_LLM_PRICE_PROMPT": "0.5"})
+    assert error.value.violations[0].field == "DRAGOMAN_LLM_PRICE_COMPLETION"
+    embedder = Endpoint.from_env({**names, "DRAGOMAN_EMBED_PRICE_PROMPT": "0.02"}, "SCORER", 4, 60.0, role="EMBED")
+    assert embedder.price == Price(currency="EUR", prompt=0.02, completion=0.0)
+
+
+def test_the_most_that_tokens_cost_is_without_a_cache_or_with_it_whichever_is_dearer() -> None:
+    price = Price(prompt=3.0, cached=0.5, completion=10.0)
+    assert price.of(1_000, 400, 50) == pytest.approx((3 * 600 + 0.5 * 400 + 10 * 50) / 1e6)
+    assert Price(prompt=3.0, completion=10.0).of(1_000, 400, 50) == price.at_most(1_000, 50) == 0.0035
+    assert Price(prompt=3.0, cached=4.0, completion=0.0).at_most(1_000, 50) == 0.004
 
 
 def test_prompts_of_each_request_are_those_that_the_judge_sends() -> None:

@@ -19,6 +19,8 @@ from tests.unit.scorer.test_scores_kind import statistics, table
 
 LATENTS = 6
 EMBEDDERS = ("embedding", "example_embedding")
+RANKED_BY_CHANCE = 0.5, np.sqrt((20 + 20 + 1) / (12 * 20 * 20) / LATENTS)
+"""AUROC of 20 values against 20 of the same distribution, mean over latents, and its standard error (Mann-Whitney)."""
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +36,18 @@ def scored(laid: p.Laid, rule: Any, folder: Path, scorer: str, **changes: object
 
 
 @pytest.mark.parametrize("scorer", EMBEDDERS)
-def test_oracle_gets_nearly_all_and_the_null_is_chance(laid: p.Laid, tmp_path: Path, scorer: str) -> None:
+def test_oracle_gets_nearly_all_and_the_null_is_what_the_text_tells(laid: p.Laid, tmp_path: Path, scorer: str) -> None:
     made = scored(laid, p.by_family, tmp_path, scorer)
     found = statistics(made)
     assert found["auroc"]["mean"] >= 0.95
     assert found["auprc"]["mean"] >= 0.95
     assert found["floors"]["auroc"] == found["floors"]["auprc"] == 0.5
-    assert found["null_auroc"]["low"] - 0.03 <= 0.5 <= found["null_auroc"]["high"] + 0.03
+    floor, error = p.null_auroc(20 * LATENTS, 20 * LATENTS) if scorer == "embedding" else RANKED_BY_CHANCE
+    assert abs(found["null_auroc"]["mean"] - floor) < 3.0 * error
+    if scorer == "embedding":
+        examples = table(made, "examples.parquet")
+        for row in table(made, "latents.parquet"):
+            assert row["null_auroc"] == pytest.approx(p.null_told_by_text(examples, row["latent"]))
     assert found["model"] == "rule"
     assert made.manifest.spec["llm"]["model"] == "", "no language model is asked"
     assert ("balanced_accuracy" in found) == (scorer == "example_embedding"), "a cosine has no threshold"

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from dragoman import pipeline
 from dragoman.artifacts import InputInfo, PartInfo
-from dragoman.errors import InvalidSpec, UserTaskError
+from dragoman.errors import FailedPrecondition, InvalidSpec, UserTaskError
 from dragoman.folder import FolderArtifact
 from dragoman.llm import Completion, Failure, FailureKind, Usage
 from scorer.core.examples import NEUTRAL, WRITTEN
@@ -46,6 +46,7 @@ class RuleWriter:
     """Writes by a rule."""
 
     rule: Rule = in_words
+    counts: bool = True
 
     def resolve(self, model: str) -> str:
         return model or "rule"
@@ -56,6 +57,9 @@ class RuleWriter:
             said = self.rule(description, "occurs in all five" in prompts[index], index)
             yield index, said if isinstance(said, Failure) else Completion(said, "stop", (), Usage(9, 3, 5))
 
+    def count(self, prompts: Sequence[str], llm: LlmRef) -> Sequence[int] | None:
+        return [9] * len(prompts) if self.counts else None
+
 
 @pytest.fixture(scope="module")
 def laid(tmp_path_factory: pytest.TempPathFactory) -> p.Laid:
@@ -65,7 +69,7 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> p.Laid:
 def written(laid: p.Laid, folder: Path, rule: Rule = in_words, **changes: Any) -> FolderArtifact:
     spec = TextsSpec(explanations_id=p.EXPLANATIONS_ID, **changes)
     inputs = {"explanations": laid.inputs["explanations"]}
-    return run_local(TextsKind(RuleWriter(rule)), spec, inputs, folder)
+    return run_local(TextsKind(RuleWriter(rule), laid.artifacts), spec, inputs, folder)
 
 
 def with_texts(laid: p.Laid, folder: Path, rule: Rule = in_words) -> p.Laid:
@@ -153,10 +157,34 @@ def test_failures_of_the_writer_have_their_names(laid: p.Laid, tmp_path: Path) -
 def test_bytes_of_texts_do_not_depend_on_the_order_of_tasks(laid: p.Laid, tmp_path: Path) -> None:
     spec = TextsSpec(explanations_id=p.EXPLANATIONS_ID, latents_per_task=2)
     inputs = {"explanations": laid.inputs["explanations"]}
-    kind = TextsKind(RuleWriter())
+    kind = TextsKind(RuleWriter(), laid.artifacts)
     made = run_local(kind, spec, inputs, tmp_path / "a")
     again = run_local(kind, spec, inputs, tmp_path / "b", order=reversed_order, resume_after=2)
     assert [(q.name, q.sha256) for q in made.manifest.parts] == [(q.name, q.sha256) for q in again.manifest.parts]
+
+
+def test_texts_have_dry_runs_and_budgets(laid: p.Laid, tmp_path: Path) -> None:
+    prompts, replies = 2 * 9, 2 * 256  # of one latent: texts that fit, and that do not
+    dry = written(laid, tmp_path / "dry", dry_run=True, price={"prompt": 1.0, "completion": 2.0})
+    told = statistics(dry)
+    assert (told["planned"], told["over_budget"], told["question_count"]) == (LATENTS, 0, 0)
+    assert (told["planned_prompt_tokens"], told["planned_completion_tokens"]) == (prompts * LATENTS, replies * LATENTS)
+    at_most = pytest.approx((prompts + 2 * replies) * LATENTS / 1e6)
+    assert told["planned_cost"] == {"currency": "USD", "at_most": at_most}
+    assert table(dry, "texts.parquet") == []
+    made = written(laid, tmp_path / "made", token_budget=3 * (prompts + replies) - 1, latents_per_task=4)
+    told = statistics(made)
+    assert (told["explained"], told["over_budget"], told["latents_with_texts"]) == (LATENTS, LATENTS - 2, 2)
+    assert len({row["latent"] for row in table(made, "texts.parquet")}) == 2
+
+
+def test_texts_are_counted_by_the_subjects_tokenizer_where_the_engine_cannot(laid: p.Laid, tmp_path: Path) -> None:
+    kind, inputs = TextsKind(RuleWriter(counts=False), laid.artifacts), {"explanations": laid.inputs["explanations"]}
+    dry = run_local(kind, TextsSpec(explanations_id=p.EXPLANATIONS_ID, dry_run=True), inputs, tmp_path / "dry")
+    assert statistics(dry)["token_counter"] == "subject model"
+    assert statistics(dry)["planned_prompt_tokens"] > 50 * LATENTS
+    with pytest.raises(FailedPrecondition, match="needs the price of tokens"):
+        kind.resolve(TextsSpec(explanations_id=p.EXPLANATIONS_ID, cost_budget=1.0))
 
 
 def test_no_explanation_to_write_from_is_refused(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from dragoman.artifacts import Manifest, PartInfo
 from dragoman.errors import FailedPrecondition, InvalidSpec
 from dragoman.folder import FolderArtifact
 from dragoman.manifests import MANIFEST_NAME, manifest_to_json
 from latent_cache.tables import NEIGHBOURS_NAME, NEIGHBOURS_SCHEMA
-from safetensors.numpy import save_file
+from safetensors.torch import save_file
 from scorer.decoder_neighbours import decoder_neighbours
 from scorer.scores_kind import ScoresKind
 from scorer.spec import ScoresSpec
@@ -52,17 +53,21 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> p.Laid:
     return p.lay_out(with_coder(made, root), root)
 
 
-def with_coder(made: p.Planted, root: Path) -> p.Planted:
+def coder(folder: Path, dtype: torch.dtype) -> FolderArtifact:
     """A coder in which each latent's decoder direction is between its neighbours' on a circle."""
     angles = 2 * np.pi * np.arange(LATENTS) / LATENTS + np.asarray([0.0, 0.1, 0.3, 0.7, 0.9])[:LATENTS]
-    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    folder = root / CODER_ID
+    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     folder.mkdir(parents=True)
-    save_file({"W_dec": 3.0 * directions, "b_dec": np.zeros(2, np.float32)}, folder / WEIGHTS)
+    save_file({"W_dec": torch.from_numpy(3.0 * directions).to(dtype), "b_dec": torch.zeros(2)}, folder / WEIGHTS)
     data = (folder / WEIGHTS).read_bytes()
     part = PartInfo(WEIGHTS, WEIGHTS, len(data), hashlib.sha256(data).hexdigest(), LATENTS)
     manifest = Manifest(CODER_ID, "coder", 1, {}, {}, [part], {})
     (folder / MANIFEST_NAME).write_bytes(manifest_to_json(manifest))
+    return FolderArtifact(folder)
+
+
+def with_coder(made: p.Planted, root: Path) -> p.Planted:
+    coder(root / CODER_ID, torch.float32)
     inputs = {**made.latents.manifest.inputs, "coder": CODER_ID}
     return replace(made, latents=Parts(replace(made.latents.manifest, inputs=inputs), made.latents.data))
 
@@ -108,11 +113,15 @@ def test_oracle_tells_neighbours_too(laid: p.Laid, tmp_path: Path) -> None:
             assert words & {word for own_words in beside for word in own_words}
 
 
-def test_decoder_neighbours_are_those_of_the_greatest_cosine(laid: p.Laid) -> None:
-    coder = laid.artifacts.artifact(CODER_ID)
-    found = decoder_neighbours(coder, [0, 3], 2)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_decoder_neighbours_are_those_of_the_greatest_cosine(tmp_path: Path, dtype: torch.dtype) -> None:
+    stored = coder(tmp_path / CODER_ID, dtype)
+    found = decoder_neighbours(stored, [0, 3], 2)
     assert found == {0: [4, 1], 3: [4, 2]}, "by angle, from 0.0, 1.36, 2.81, 4.47 and 5.93"
-    assert {len(own) for own in decoder_neighbours(coder, [1, 2], 10).values()} == {LATENTS - 1}
+    assert {len(own) for own in decoder_neighbours(stored, [1, 2], 10).values()} == {LATENTS - 1}
+
+
+def test_what_is_no_coder_has_no_decoder_neighbours(laid: p.Laid) -> None:
     with pytest.raises(FailedPrecondition, match="decoder directions are unknown"):
         decoder_neighbours(laid.inputs["latents"], [0], 2)
 

@@ -54,9 +54,26 @@ def test_oracle_simulates_and_with_anothers_label_does_not(laid: p.Laid, tmp_pat
     assert found["metrics"] == ["pearson"]
     assert found["floors"] == {"pearson": 0.0}
     assert found["pearson"]["mean"] == pytest.approx(1.0)
-    assert abs(found["null_pearson"]["mean"]) < 0.05
-    example = table(made, "examples.parquet")[0]
-    assert example["predicted"] == pytest.approx(example["activations"])
+    examples = table(made, "examples.parquet")
+    assert examples[0]["predicted"] == pytest.approx(examples[0]["activations"])
+    for row in table(made, "latents.parquet"):
+        shown = [e for e in examples if e["arm"] == "shuffled" and e["latent"] == row["latent"]]
+        told = [true_strengths(p.label_of(e["explanation_latent"]), e["tokens"]) for e in shown]
+        true = np.concatenate([e["activations"] for e in shown])
+        assert row["null_pearson"] == pytest.approx(np.corrcoef(np.concatenate(told), true)[0, 1])
+    floor, error = null_pearson(20 * LATENTS)
+    assert abs(found["null_pearson"]["mean"] - floor) < 3.0 * error
+
+
+def null_pearson(windows: int) -> tuple[float, float]:
+    """Correlation of two latents' activations over so many windows of either kind, and about its standard error: a
+    token is of one latent at most, so that it is a little below 0.
+    """
+    own = p.SHARE / (1.0 - (1.0 - p.SHARE) ** p.LENGTH) / 2.0  # half of the windows have a token of its own
+    other = (1.0 - own) * p.SHARE / (1.0 - p.SHARE)
+    mean, square = 3.0, 11.0  # of 1, 2, 3, 4, 5, which are as frequent
+    deviations = [np.sqrt(square * share - (mean * share) ** 2) for share in (own, other)]
+    return -(mean**2) * own * other / float(np.prod(deviations)), float(1.0 / np.sqrt(2 * windows * p.LENGTH))
 
 
 @pytest.mark.parametrize("value", [0.0, 4.5, 9.0])
@@ -68,7 +85,8 @@ def test_the_same_number_everywhere_gets_exactly_the_floor(laid: p.Laid, tmp_pat
 
 def test_numbers_of_places_are_at_the_floor(laid: p.Laid, tmp_path: Path) -> None:
     judge = p.RuleJudge(p.oracle, strengths=lambda _, tokens: [float(i % 10) for i in range(len(tokens))])
-    assert abs(statistics(scored(laid, judge, tmp_path))["pearson"]["mean"]) < 0.08
+    error = 1.0 / np.sqrt(2 * 20 * LATENTS * p.LENGTH)
+    assert abs(statistics(scored(laid, judge, tmp_path))["pearson"]["mean"]) < 3.0 * error
 
 
 def test_correlation_is_numpys_and_its_interval_covers_it() -> None:
@@ -86,10 +104,14 @@ def test_surprisal_ranks_by_the_gain_and_says_yes_above_0(laid: p.Laid, tmp_path
     def gain(description: str, text: str) -> float:
         return 1.5 if set(words_of(description)) & set(text.split()) else -0.5
 
-    found = statistics(scored(laid, p.RuleJudge(p.oracle, gain=gain), tmp_path, "surprisal"))
+    made = scored(laid, p.RuleJudge(p.oracle, gain=gain), tmp_path, "surprisal")
+    found, examples = statistics(made), table(made, "examples.parquet")
     assert found["auroc"]["mean"] >= 0.95
     assert found["balanced_accuracy"]["mean"] >= 0.95
-    assert found["null_auroc"]["low"] - 0.03 <= 0.5 <= found["null_auroc"]["high"] + 0.03
+    for row in table(made, "latents.parquet"):
+        assert row["null_auroc"] == pytest.approx(p.null_told_by_text(examples, row["latent"]))
+    floor, error = p.null_auroc(20 * LATENTS, 20 * LATENTS)
+    assert abs(found["null_auroc"]["mean"] - floor) < 3.0 * error
 
 
 def test_surprisal_without_a_difference_gets_exactly_the_floor(laid: p.Laid, tmp_path: Path) -> None:

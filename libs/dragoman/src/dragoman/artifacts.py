@@ -38,7 +38,8 @@ class Manifest:
     commit_time: str = ""
     software: Mapping[str, str] = field(default_factory=dict[str, str])
     cost: Mapping[str, float] = field(default_factory=dict[str, float])
-    """What it took: "task_seconds" of work, summed over tasks, and "peak_memory_bytes" of the largest process."""
+    """What it took: "task_seconds" of work, summed over tasks, "peak_memory_bytes" of the largest process, and where
+    prices are known "spend_<currency>" for a language model's answers."""
     namespace: str = ""
     """Whose it is; empty: everybody's. See `dragoman.principals`."""
     _by_name: Mapping[str, PartInfo] = field(init=False, repr=False, compare=False)

@@ -67,7 +67,7 @@ class Committer:
             summary.failed_count,
             datetime.now(UTC).isoformat(timespec="seconds"),
             self._software,
-            _cost(record, receipts),
+            {**_cost(record, receipts), **summary.cost},
             record.namespace,
         )
         committed = await asyncio.to_thread(self._store.commit, manifest)

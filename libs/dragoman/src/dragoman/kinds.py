@@ -103,6 +103,8 @@ class Summary:
 
     statistics: Mapping[str, Json]
     failed_count: int = 0
+    cost: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What it cost beside time and memory."""
 
 
 class JobKind(Protocol[S]):

@@ -72,6 +72,7 @@ class Metrics:
         self.llm_requests = self._counter("llm_requests", "Language model requests.", ["outcome"])
         self.llm_seconds = self._histogram("llm_request_seconds", "Time of a request.", ["outcome"], _SECONDS)
         self.llm_tokens = self._counter("llm_tokens", "Tokens by type: prompt, cached, completion.", ["type"])
+        self.llm_spend = self._counter("llm_spend", "What tokens cost, at the operator's prices.", ["currency"])
         self.llm_queued_seconds = self._counter(
             "llm_queued_seconds", "Time that prompts waited for one of the requests allowed; its rate is the queue.", []
         )

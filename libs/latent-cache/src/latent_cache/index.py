@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 from dragoman.errors import DataLoss, FailedPrecondition
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -71,6 +71,10 @@ class LatentIndex:
     def ranking(self) -> Int64[np.ndarray, " d_sae"]:
         """Latents by falling firing count over all documents, ties by latent index."""
         return np.argsort(-self.firing_count, kind="stable").astype(np.int64)
+
+    def has_windows(self, count: int) -> Bool[np.ndarray, " d_sae"]:
+        """Returns whether each latent fires in so many windows of either split."""
+        return (self.window_count_train >= count) & (self.window_count_test >= count)
 
 
 _LAYOUT = ("ctx_len", "window_length", "activation_dtype")

@@ -11,7 +11,12 @@ from dragoman.folder import find_part
 
 # Headers of our own files are shorter, and are read by one request.
 _HEAD_BYTES = 4096
-_DTYPES = {"I32": np.dtype("<i4"), "I64": np.dtype("<i8"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_BFLOAT16 = np.dtype("<u2")
+"""Of bfloat16, which NumPy does not have: its bits. See `widened`."""
+_DTYPES = {
+    "I32": np.dtype("<i4"), "I64": np.dtype("<i8"), "F16": np.dtype("<f2"), "BF16": _BFLOAT16, "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,11 @@ class TensorPlace:
     def row_bytes(self) -> int:
         """Bytes of one row, that is one index of the first axis."""
         return self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+
+
+def widened(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Returns values as they are, those of bfloat16 as float32, of which they are the upper halves."""
+    return (values.astype("<u4") << 16).view("<f4") if values.dtype == _BFLOAT16 else values
 
 
 class TensorFile:

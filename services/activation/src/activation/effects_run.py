@@ -12,9 +12,9 @@ from dragoman.kinds import Context, Part, Progress
 from hooked_models.models import LoadedModel
 from jaxtyping import Float, Float64
 from latent_cache import LatentCache
+from latent_cache.latent_choice import chosen_latents
 from torch import Tensor
 
-from activation.core.latent_choice import chosen_latents
 from activation.core.next_token import kl_divergence, movers
 from activation.effects_bench import Bench, Group, Strengths
 from activation.effects_prompts import Prompt, Prompts

@@ -6,7 +6,7 @@ from typing import Any
 
 from dragoman.artifacts import Artifact
 from dragoman.kinds import Checkpoint, Context, Part, Progress
-from dragoman.llm.price import within_budget
+from dragoman.llm.budget import within_budget
 from dragoman.llm.token_count import estimated
 from latent_cache.token_rows import TokenRows
 
@@ -58,7 +58,7 @@ def budget(spec: ExplanationsSpec, context: Context) -> Iterator[Progress | Part
     yield Progress(0, 1, "budgets", "adding up")
     assert spec.llm is not None
     counted: list[Any] = [json.loads(context.own.read(part.name)) for part in parts_of(spec, context, COUNT)]
-    end, sums = within_budget(counted, spec.llm.max_tokens, spec.token_budget)
+    end, sums = within_budget(counted, spec.llm.max_tokens, spec)
     planned = [each["tokens"] for part in counted for each in part["planned"]]
     data = json.dumps({"end": end, "planned": planned}).encode()
     yield Part(BUDGET_PART, data=data, row_count=len(planned), metadata=sums, keep=False)

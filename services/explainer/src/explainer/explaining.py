@@ -62,7 +62,7 @@ def _apply_budget(spec: ExplanationsSpec, context: Context, drafted: Sequence[Dr
             continue
         draft.row["planned_tokens"] = allowed["planned"][place]
         if place >= allowed["end"]:
-            reason = f"the token budget of {spec.token_budget} was planned for latents before it"
+            reason = f"the budget of {spec.limit} was planned for latents before it"
             draft.row |= {"outcome": "over_budget", "reason": reason, "prompt": None}
             draft.evidence = None
         elif spec.dry_run:

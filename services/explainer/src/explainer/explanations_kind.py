@@ -7,7 +7,7 @@ from dragoman.artifacts import Artifact, InputInfo, PartInfo
 from dragoman.errors import InvalidSpec, Violation
 from dragoman.ids import Json, kind_of
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
-from dragoman.llm.price import Price
+from dragoman.llm.price import Price, spent
 
 from explainer.checks import input_violations
 from explainer.core.explainers import EXPLAINERS
@@ -73,22 +73,21 @@ class ExplanationsKind:
 
         Raises InvalidSpec for options that the explainer does not have or lacks, a model that is not served, a prompt
         version of another release, or an id of the wrong kind; Unavailable for an engine that cannot be reached,
-        FailedPrecondition where no verbaliser is configured. An explainer that asks no model needs no engine.
+        FailedPrecondition where no verbaliser is configured, or no price for a budget of money. An explainer that asks
+        no model needs no engine.
         """
-        violations = [*option_violations(spec.explainer, dict(spec)), *_kind_violations(spec), *_plan_violations(spec)]
+        violations = [*option_violations(spec.explainer, dict(spec)), *_kind_violations(spec), *spec.price_violations()]
         version = EXPLAINERS[spec.explainer].version
         if spec.prompt_version not in {"", version}:
             said = f"this server has prompt {version!r}, not {spec.prompt_version!r}; leave the field out"
             violations.append(Violation("prompt_version", said))
         if violations:
             raise InvalidSpec(violations, reason="WRONG_KIND" if _wrong_kinds(spec) else None)
-        found: dict[str, Any] = {"prompt_version": version}
+        found: dict[str, Any] = {"prompt_version": version, "price": spec.priced(self._price)}
         if spec.llm is not None:
             found["llm"] = self._writer.resolve(spec.llm)
         if spec.nla is not None:
             found["nla"] = self._verbaliser.resolve(spec.nla)
-        if spec.dry_run and spec.price is None:
-            found["price"] = self._price
         return spec.model_copy(update=found)
 
     def check(self, spec: ExplanationsSpec, inputs: Mapping[str, InputInfo]) -> None:
@@ -128,7 +127,7 @@ class ExplanationsKind:
     def combine(self, spec: ExplanationsSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
         """See JobKind.combine."""
         statistics, failed_count = statistics_of(spec, parts)
-        return Summary(statistics, failed_count=failed_count)
+        return Summary(statistics, failed_count, spent(spec.price or self._price, statistics))
 
 
 def _wrong_kinds(spec: ExplanationsSpec) -> Mapping[str, str]:
@@ -144,8 +143,3 @@ def _kind_violations(spec: ExplanationsSpec) -> Iterator[Violation]:
         article = "an" if role[0] in "aeiou" else "a"
         said = f"{id_} is not {article} {role} artifact; expected an id that begins with {role}-"
         yield Violation(name, said)
-
-
-def _plan_violations(spec: ExplanationsSpec) -> Iterator[Violation]:
-    if spec.price is not None and not spec.dry_run:
-        yield Violation("price", "only a dry run tells a cost; leave price out, or set dry_run")

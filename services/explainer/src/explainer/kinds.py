@@ -14,4 +14,4 @@ def build(config: Config, store: Store) -> list[AnyKind]:
     """Returns the kinds with what they need of the world. Connects to nothing."""
     replies = StoreResponseCache(store.objects)
     writer, verbaliser = LlmWriter(config.engine, replies), NlaClient(config.verbaliser, replies)
-    return [ExplanationsKind(writer, store, verbaliser, config.price)]
+    return [ExplanationsKind(writer, store, verbaliser, config.engine.price)]

@@ -21,11 +21,12 @@ OPTIONS = (
     "nla",
     "llm",
     "token_budget",
+    "cost_budget",
     "dry_run",
 )
 """The fields of a spec that not every explainer has. Empty, zero, false and null mean "not given"."""
 
-_MODEL = frozenset({"llm", "token_budget", "dry_run"})
+_MODEL = frozenset({"llm", "token_budget", "cost_budget", "dry_run"})
 
 
 @dataclass(frozen=True, slots=True)

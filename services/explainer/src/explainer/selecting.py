@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from dragoman.artifacts import Artifact, InputInfo, Manifest
 from dragoman.kinds import Checkpoint, Context, Part, Progress
+from dragoman.latent_selection import LatentSelection
 from latent_cache import LatentCache
+from latent_cache.latent_choice import chosen_latents
 
-from explainer.core.selection import has_windows, selected
 from explainer.spec import ExplanationsSpec
 
 SELECTION = "selection.json"
@@ -21,15 +22,17 @@ def select(spec: ExplanationsSpec, context: Context) -> Iterator[Progress | Part
     """Yields the selection as a part, with the denominators over the dictionary as its metadata."""
     yield Progress(0, 1, "selections", "reading the index")
     index = LatentCache(context.inputs["latents"]).index
-    wanted = spec.selection
+    wanted, ranking, enough = spec.selection, index.ranking(), index.has_windows(spec.min_windows)
     if "triage" in context.inputs:
         chosen = _triaged(spec, context.inputs["triage"])
+    elif wanted == LatentSelection():
+        chosen = ranking.tolist()  # all have a row; those that fire too rarely say so
     else:
-        chosen = selected(index, wanted.latents, wanted.ranks, wanted.count, spec.min_windows)
+        chosen = chosen_latents(ranking, enough, wanted.latents, wanted.ranks, wanted.count)
     dead = index.firing_count == 0
-    rare = ~dead & ~has_windows(index, spec.min_windows)
+    rare = ~dead & ~enough
     metadata: dict[str, Any] = {"total": index.d_sae, "dead": int(np.sum(dead)), "rare": int(np.sum(rare))}
-    yield Part(SELECTION, data=json.dumps(list(chosen)).encode(), row_count=len(chosen), metadata=metadata, keep=False)
+    yield Part(SELECTION, data=json.dumps(chosen).encode(), row_count=len(chosen), metadata=metadata, keep=False)
 
 
 def selection_size(spec: ExplanationsSpec, inputs: Mapping[str, InputInfo]) -> int:

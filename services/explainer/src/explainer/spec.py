@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from dragoman.kinds import Spec
 from dragoman.latent_selection import LatentSelection
-from dragoman.llm.price import Price
+from dragoman.llm.budget import SpendingSpec
 from pydantic import Field, model_validator
 
 from explainer.core.sampling import Sampling
@@ -65,7 +65,7 @@ class GivenText(Spec):
     explanation: str = Field(min_length=1, max_length=_LONGEST_TEXT)
 
 
-class ExplanationsSpec(Spec):
+class ExplanationsSpec(SpendingSpec):
     """One explanation for each selected latent. Which options an explainer has, and their defaults: `options.FORMS`."""
 
     latents_id: str = Field(min_length=1)
@@ -90,9 +90,6 @@ class ExplanationsSpec(Spec):
     min_windows: int = Field(default=20, ge=1, le=2**31 - 1)
     llm: LlmRef | None = None
     """None: the explainer asks no language model."""
-    token_budget: int = Field(default=0, ge=0, le=2**63 - 1)
-    dry_run: bool = False
-    price: Price | None = None
     triage_id: str = ""
     """In place of selection: the latents that it found can be labelled."""
     triage_classes: tuple[TriageClass, ...] = ()
@@ -115,8 +112,3 @@ class ExplanationsSpec(Spec):
         if twice:
             raise ValueError(f"texts has latent {twice[0]} more than once; expected each at most once")
         return self
-
-    @property
-    def counts_tokens(self) -> bool:
-        """Whether prompts are counted before any is sent."""
-        return self.dry_run or self.token_budget > 0

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from dragoman.artifacts import PartInfo
 from dragoman.ids import Json
-from dragoman.llm.price import planned_statistics
+from dragoman.llm.budget import budget_statistics
 
 from explainer.counting import BUDGET_PART
 from explainer.drafting import TOKENS
@@ -39,7 +39,6 @@ def statistics_of(spec: ExplanationsSpec, parts: Sequence[PartInfo]) -> tuple[di
         "model": spec.llm.model if spec.llm else "",
         "explainer": spec.explainer,
         "prompt_version": spec.prompt_version,
-        "token_budget": spec.token_budget or None,
-        **planned_statistics(counted, spec.price),
+        **budget_statistics(spec, counted),
     }
     return statistics, attempted - counts["explained"]

@@ -1,24 +1,21 @@
 """Counting the tokens of questions before any is put, and how far a budget reaches into the selection."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dragoman.artifacts import Artifact
+from dragoman.artifacts import Artifact, PartInfo
 from dragoman.kinds import Context, Part, Progress
-from dragoman.llm.price import within_budget
+from dragoman.llm.budget import SpendingSpec, within_budget
 from dragoman.llm.token_count import estimated
 from latent_cache.token_rows import TokenRows
 
 from scorer.core.judgement import Question
 from scorer.judge import Judge
 from scorer.spec import ScoresSpec
-from scorer.stages import COUNT, parts_of
 
 BUDGET_PART = "budget.json"
-_REPLY_TOKENS = 1
-"""A judge answers with one token."""
 OVER_BUDGET, PLANNED = "over_budget", "planned"
 """Why nothing was asked about a latent: for the budget's sake, or in a dry run."""
 
@@ -38,26 +35,42 @@ def count(
         prompts = judge.planned([question.request for question in questions], spec.llm)
         counts = judge.count(prompts, spec.llm)
         counter = "subject model" if counts is None else "engine"
-        planned[latent] = {"tokens": sum(_estimates(prompts, rows) if counts is None else counts)}
+        planned[latent] = {"tokens": sum(estimates(prompts, rows) if counts is None else counts)}
         planned[latent]["replies"] = len(prompts)
         yield Progress(done, len(latents), "latents", "counting tokens")
-    data = json.dumps({"planned": [planned[latent] for latent in latents], "counter": counter}).encode()
-    yield Part(f"counted-{context.task.index:05d}.json", data=data, row_count=len(planned), keep=False)
+    yield counted_part(context, [planned[latent] for latent in latents], counter)
 
 
-def _estimates(prompts: Sequence[str], rows: TokenRows) -> Sequence[int]:
+def counted_part(context: Context, planned: Sequence[Mapping[str, int]], counter: str) -> Part:
+    """Returns what a counting task found: of each latent the `tokens` of its prompts and their number, `replies`."""
+    data = json.dumps({"planned": planned, "counter": counter}).encode()
+    return Part(f"counted-{context.task.index:05d}.json", data=data, row_count=len(planned), keep=False)
+
+
+def estimates(prompts: Sequence[str], rows: TokenRows) -> Sequence[int]:
     """By the subject model's tokenizer, and more, where the engine has no such call."""
     tokenizer = rows.tokenizer()
     return [estimated(len(tokenizer.encode(prompt, add_special_tokens=False).ids)) for prompt in prompts]
 
 
-def budget(spec: ScoresSpec, context: Context) -> Iterator[Progress | Part]:
-    """Yields how far the budget reaches into the selection, with sums over what it allows as metadata. One task."""
+def budget(
+    spec: SpendingSpec, reply_tokens: int, parts: Sequence[PartInfo], context: Context
+) -> Iterator[Progress | Part]:
+    """Yields how far the budget reaches into the selection, with sums over what it allows as metadata. One task.
+
+    parts: those of the counting tasks. reply_tokens: the most that a reply takes.
+    """
     yield Progress(0, 1, "budgets", "adding up")
-    counted: list[Any] = [json.loads(context.own.read(part.name)) for part in parts_of(spec, context, COUNT)]
-    end, sums = within_budget(counted, _REPLY_TOKENS, spec.token_budget)
+    counted: list[Any] = [json.loads(context.own.read(part.name)) for part in parts]
+    end, sums = within_budget(counted, reply_tokens, spec)
     row_count = sum(len(part["planned"]) for part in counted)
-    yield Part(BUDGET_PART, data=json.dumps({"end": end}).encode(), row_count=row_count, metadata=sums, keep=False)
+    yield Part(
+        BUDGET_PART,
+        data=json.dumps({"end": end}).encode(),
+        row_count=row_count,
+        metadata={**sums, "end": end},
+        keep=False,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +83,7 @@ class Reach:
     """False in a dry run."""
 
     @classmethod
-    def of(cls, spec: ScoresSpec, context: Context, count: int) -> "Reach":
+    def of(cls, spec: SpendingSpec, context: Context, count: int) -> "Reach":
         """Reads what was counted, if anything was; `count` latents are attempted."""
         end = int(json.loads(context.own.read(BUDGET_PART))["end"]) if spec.counts_tokens else count
         return cls(end, not spec.dry_run)

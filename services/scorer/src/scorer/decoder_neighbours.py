@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from dragoman.artifacts import Artifact
 from dragoman.errors import FailedPrecondition
-from jaxtyping import Float
-from latent_cache.tensor_file import TensorFile
+from jaxtyping import Float, Num
+from latent_cache.tensor_file import TensorFile, widened
 
 _WEIGHTS = ("sae.safetensors", "sae_weights.safetensors")
 _TENSOR = "W_dec"
@@ -31,8 +31,8 @@ def decoder_neighbours(coder: Artifact, latents: Sequence[int], count: int) -> M
     return dict(zip(latents, ranked.tolist(), strict=True))
 
 
-def _units(rows: Float[np.ndarray, "n d_model"]) -> Float[np.ndarray, "n d_model"]:
-    """Rows of length 1; zeros stay zeros."""
-    exact = np.asarray(rows, np.float64)
+def _units(rows: Num[np.ndarray, "n d_model"]) -> Float[np.ndarray, "n d_model"]:
+    """Rows of length 1, in float64 whatever they were stored in; zeros stay zeros."""
+    exact = np.asarray(widened(rows), np.float64)
     lengths = np.linalg.norm(exact, axis=1, keepdims=True)
     return exact / np.where(lengths > 0.0, lengths, 1.0)

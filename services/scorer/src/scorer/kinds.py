@@ -18,5 +18,6 @@ def build(config: Config, store: Store) -> list[AnyKind]:
     """Returns the kinds with what they need of the world. Connects to nothing."""
     cache = StoreResponseCache(store.objects)
     embedder = EndpointEmbedder(config.embedder, cache)
-    scores = ScoresKind(LlmJudge(config.engine, cache), store, embedder, config.price)
-    return [scores, ScorecardKind(store), TextsKind(EngineWriter(config.engine, cache)), TriageKind(store, embedder)]
+    judge, writer = LlmJudge(config.engine, cache), EngineWriter(config.engine, cache)
+    scores = ScoresKind(judge, store, embedder, config.engine.price, config.embedder.price)
+    return [scores, ScorecardKind(store), TextsKind(writer, store, config.engine.price), TriageKind(store, embedder)]

@@ -10,14 +10,13 @@ from dragoman.artifacts import Artifact, InputInfo, PartInfo
 from dragoman.errors import FailedPrecondition, InvalidSpec, TransientTaskError, Violation
 from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
-from dragoman.llm.price import Price, planned_statistics
+from dragoman.llm.budget import budget_statistics
+from dragoman.llm.price import Price, spent
 from latent_cache import KeptWindows
 
-from scorer.asking import Asking, asked_counts
-from scorer.core.examples import DECODER, NEAR, NEIGHBOUR
+from scorer.asking import Asking
 from scorer.core.explained import Explained
 from scorer.core.judgement import EXAMPLES_SCHEMA, TIMEOUT, Question, Verdict, known_verdicts
-from scorer.core.measures import SIDED
 from scorer.core.requests import Request
 from scorer.core.scorers import METHODS
 from scorer.core.scorers.method import EMBEDDINGS, TEXTS
@@ -28,14 +27,17 @@ from scorer.effects_checks import effects_violations, missing_effects
 from scorer.embedder import Embedder
 from scorer.hard_negatives import Vectors
 from scorer.judge import Judge
+from scorer.scores_checks import budget_violations, check_explanations, negative_violations, window_violations
 from scorer.spec import ScoresSpec
-from scorer.stages import BUDGET, COUNT, JUDGE, TABLES, stage_names
+from scorer.stages import BUDGET, COUNT, JUDGE, TABLES, parts_of, stage_names
 from scorer.summing import tables
 from scorer.tables import LATENTS, read_explained, table_bytes
 from scorer.texts_checks import missing_texts, texts_violations
 from scorer.written_source import Written
 
 _MOST_TASKS = 10_000
+_REPLY_TOKENS = 1
+"""A judge answers with one token."""
 
 Steps = Iterator[Progress | Part | Checkpoint]
 
@@ -60,13 +62,19 @@ class ScoresKind:
     }
 
     def __init__(
-        self, judge: Judge, artifacts: Artifacts, embedder: Embedder | None = None, price: Price | None = None
+        self,
+        judge: Judge,
+        artifacts: Artifacts,
+        embedder: Embedder | None = None,
+        price: Price | None = None,
+        embedding_price: Price | None = None,
     ) -> None:
-        """`price`: what tokens cost, where that is known."""
+        """`price`, `embedding_price`: what tokens of the judge and the embedder cost, where that is known."""
         self._judge = judge
         self._artifacts = artifacts
         self._embedder = embedder
         self._price = price
+        self._embedding_price = embedding_price
 
     def inputs(self, spec: ScoresSpec) -> Mapping[str, str]:
         """See JobKind.inputs."""
@@ -78,7 +86,8 @@ class ScoresKind:
         """Fills in the judge's name.
 
         Raises Unavailable without an engine, InvalidSpec for an unknown model, one that cannot do what the scorer
-        needs, or a scorer that lacks explanations or effects that it reads.
+        needs, or a scorer that lacks explanations or effects that it reads, FailedPrecondition for a budget of money
+        where no price is known.
         """
         method = METHODS[spec.scorer]
         if not spec.explanations_id and not method.label_free:
@@ -87,27 +96,25 @@ class ScoresKind:
                 f"{spec.scorer} scores explanations; give explanations_id, or a scorer that needs none: {free}",
                 field="explanations_id",
             )
-        if violations := [*missing_effects(spec), *missing_texts(spec), *_budget_violations(spec)]:
+        if violations := [*missing_effects(spec), *missing_texts(spec), *budget_violations(spec)]:
             raise InvalidSpec(violations)
-        found: dict[str, object] = {}
+        found: dict[str, object] = {"price": spec.priced(self._price)}
         if not method.needs & {EMBEDDINGS, TEXTS}:
             found["llm"] = self._judge.resolve(spec.llm, method.needs)
         if EMBEDDINGS in method.needs or spec.near_count:
             found["embedder"] = self._embeds().resolve(spec.embedder)
-        if spec.dry_run and spec.price is None:
-            found["price"] = self._price
         return spec.model_copy(update=found)
 
     def check(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> None:
         """Raises InvalidSpec: other latents were explained, none was, or it asks for what is not kept."""
         violations = [
             *self._source_violations(spec, inputs),
-            *_negative_violations(spec, inputs["latents"]),
+            *negative_violations(spec, inputs["latents"]),
         ]
         if violations:
             raise InvalidSpec(violations)
         if "explanations" in inputs:
-            _check_explanations(spec, inputs["explanations"])
+            check_explanations(spec, inputs["explanations"])
 
     def _source_violations(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> Iterator[Violation]:
         kept = KeptWindows.of(inputs["latents"])
@@ -115,7 +122,7 @@ class ScoresKind:
             return effects_violations(spec, inputs["effects"])
         if spec.written_latents_id:
             return texts_violations(spec, inputs, self._artifacts.artifact)
-        return _window_violations(spec, kept)
+        return window_violations(spec, kept)
 
     def plan(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
         """Cuts the attempted latents, in the order of selection, into tasks."""
@@ -139,7 +146,7 @@ class ScoresKind:
             asking = self._asking(spec, context, explained)
             yield from count(spec, context, asking.tokens, self._judge, asking.attempted, asking.questions())
         elif stage == BUDGET:
-            yield from budget(spec, context)
+            yield from budget(spec, _REPLY_TOKENS, parts_of(spec, context, COUNT), context)
         elif stage == JUDGE:
             reach = Reach.of(spec, context, len(explained.rows))
             within = explained.rows[: reach.end if reach.asks else 0]
@@ -201,65 +208,10 @@ class ScoresKind:
             **denominators,
             "seed": spec.seed,
             **found,
-            **_planned(spec, parts),
+            **budget_statistics(spec, next((part.metadata for part in parts if part.name == BUDGET_PART), {})),
         }
-        return Summary(summed, failed_count=found["question_count"] - found["answered_count"])
-
-
-def _window_violations(spec: ScoresSpec, kept: KeptWindows) -> Iterator[Violation]:
-    yield from kept.length_violations(spec.window_length)
-    needed = METHODS[spec.scorer].active_needed(asked_counts(spec))
-    yield from kept.sampled_violations("active_count" if needed <= spec.active_count else "inactive_count", needed)
-
-
-def _negative_violations(spec: ScoresSpec, latents: InputInfo) -> Iterator[Violation]:
-    types = METHODS[spec.scorer].negative_types
-    for field, type_ in (("neighbour_count", NEIGHBOUR), ("decoder_count", DECODER), ("near_count", NEAR)):
-        if getattr(spec, field) and type_ not in types:
-            able = ", ".join(name for name, method in METHODS.items() if type_ in method.negative_types)
-            yield Violation(field, f"{spec.scorer} makes its own negatives; leave it out, or take one of {able}")
-    if spec.stop and METHODS[spec.scorer].form not in SIDED:
-        yield Violation("stop", f"{spec.scorer} has no positives and negatives to stop by; leave it out")
-    neighbours: Any = latents.spec.get("neighbours", 0)
-    if spec.neighbour_count and not neighbours:
-        yield Violation(
-            "neighbour_count",
-            f"{latents.id} was made without neighbours; expected 0, or give latents made with neighbours: 10",
-        )
-
-
-def _budget_violations(spec: ScoresSpec) -> Iterator[Violation]:
-    asks_none = METHODS[spec.scorer].needs & {EMBEDDINGS, TEXTS}
-    for field in ("token_budget", "dry_run"):
-        if getattr(spec, field) and asks_none:
-            yield Violation(field, f"{spec.scorer} asks no language model; leave {field} out")
-    if spec.price is not None and not spec.dry_run:
-        yield Violation("price", "only a dry run tells a cost; leave price out, or set dry_run")
-
-
-def _planned(spec: ScoresSpec, parts: Sequence[PartInfo]) -> dict[str, Json]:
-    counted: Mapping[str, Json] = next((part.metadata for part in parts if part.name == BUDGET_PART), {})
-    return {"token_budget": spec.token_budget or None, **planned_statistics(counted, spec.price)}
-
-
-def _check_explanations(spec: ScoresSpec, explanations: InputInfo) -> None:
-    explained = explanations.spec.get("latents_id")
-    if explained != spec.latents_id:
-        raise InvalidSpec(
-            f"{spec.explanations_id} explains {explained}, but latents_id is {spec.latents_id}; give the latents "
-            "artifact that was explained",
-            field="latents_id",
-            reason="LATENTS_MISMATCH",
-        )
-    needs_labels = not METHODS[spec.scorer].label_free
-    if needs_labels and explanations.manifest is not None and not explanations.manifest.statistics.get("parsed"):
-        raise InvalidSpec(
-            f"{spec.explanations_id} has no explanation to score: "
-            f"{_denominators(explanations.manifest.statistics)}; see the outcome and reason columns of its "
-            "explanations.parquet",
-            field="explanations_id",
-            reason="NO_EXPLANATIONS",
-        )
+        price = self._embedding_price if EMBEDDINGS in method.needs else spec.price or self._price
+        return Summary(summed, found["question_count"] - found["answered_count"], spent(price, summed))
 
 
 def _denominator_counts(spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> dict[str, int]:
@@ -293,10 +245,6 @@ def _check_timeouts(spec: ScoresSpec, outcomes: Sequence[str]) -> None:
             f"({spec.max_failed_fraction:g}) allows; the engine is overloaded or SCORER_LLM_CONCURRENCY is too high",
             reason="LLM_TIMEOUT",
         )
-
-
-def _denominators(statistics: Mapping[str, Json]) -> str:
-    return ", ".join(f"{name} {statistics[name]}" for name in ("total", "dead", "rare", "attempted", "parsed"))
 
 
 def _number(values: Mapping[str, Json], name: str) -> int:

@@ -3,7 +3,7 @@
 from typing import Literal, Self
 
 from dragoman.kinds import Spec
-from dragoman.llm.price import Price
+from dragoman.llm.budget import SpendingSpec
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 Scorer = Literal[
@@ -57,7 +57,7 @@ class Stopping(Spec):
         return self
 
 
-class ScoresSpec(Spec):
+class ScoresSpec(SpendingSpec):
     """Explanations, or latents alone, against held-out windows."""
 
     explanations_id: str = ""
@@ -87,11 +87,6 @@ class ScoresSpec(Spec):
     """Only for scorers of steered texts."""
     kl_target: float | None = Field(default=None, gt=0.0)
     """At which of the effects' targets; None: at the one nearest to 1 nat."""
-    token_budget: int = Field(default=0, ge=0, le=2**63 - 1)
-    """Most tokens that the job may spend, prompts and answers together; 0: no limit."""
-    dry_run: bool = False
-    """Count the tokens, ask nothing."""
-    price: Price | None = None
     decoder_count: int = Field(default=0, ge=0, le=1_000)
     """Negatives that are strong windows of latents whose decoder directions are like this one's."""
     written_latents_id: str = ""
@@ -110,11 +105,6 @@ class ScoresSpec(Spec):
         if self.explanations_id and self.latent_count:
             raise ValueError("latent_count is for latents without explanations; leave it out, or explanations_id")
         return self
-
-    @property
-    def counts_tokens(self) -> bool:
-        """Whether prompts are counted before any is sent."""
-        return self.dry_run or self.token_budget > 0
 
     @field_validator("null_count")
     @classmethod

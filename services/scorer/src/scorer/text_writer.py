@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from dragoman.llm import Completion, Endpoint, Failure, ResponseCache, Sampling, settled
+from dragoman.llm.token_count import count_tokens
 
 from scorer.core.prompts_texts import STOP
 from scorer.spec import LlmRef
@@ -22,6 +23,10 @@ class TextWriter(Protocol):
 
     def write(self, prompts: Sequence[str], llm: LlmRef, seed: int) -> Iterator[tuple[int, Reply]]:
         """Puts the prompts, several at a time and in this order; yields index and reply as they come."""
+        ...
+
+    def count(self, prompts: Sequence[str], llm: LlmRef) -> Sequence[int] | None:
+        """Returns the tokens of each prompt as the engine would read it, None where it cannot tell."""
         ...
 
 
@@ -43,3 +48,7 @@ class EngineWriter:
         sampling = Sampling(llm.max_tokens, llm.temperature, seed=own_seed, stop=STOP)
         with self._endpoint.client(llm.model, self._cache) as client:
             yield from settled(client, list(prompts), sampling)
+
+    def count(self, prompts: Sequence[str], llm: LlmRef) -> Sequence[int] | None:
+        """See TextWriter.count."""
+        return count_tokens(self._endpoint, llm.model, prompts)

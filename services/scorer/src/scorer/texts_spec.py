@@ -1,6 +1,6 @@
 """Spec of a texts job: dragoman.scoring.v1.TextsSpec."""
 
-from dragoman.kinds import Spec
+from dragoman.llm.budget import SpendingSpec
 from pydantic import Field
 
 from scorer.core.prompts_texts import MOST
@@ -15,7 +15,7 @@ class TextsLlmRef(LlmRef):
     """Of a reply, which has five texts."""
 
 
-class TextsSpec(Spec):
+class TextsSpec(SpendingSpec):
     """Texts written from explanations."""
 
     explanations_id: str

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dragoman.artifacts import Manifest
 from dragoman.cli import _words
 from dragoman.cli._board import Board, follow, table
 from dragoman.cli._ids import resolve, resolve_all
@@ -200,11 +202,26 @@ def _print_statistics(client: Client, job: JobRecord, console: Console) -> None:
     if job.state is not JobState.SUCCEEDED:
         return
     try:
-        statistics = client.manifest(job.id).statistics
+        manifest = client.manifest(job.id)
     except NotFound:  # removed since
         return
+    for name, value in manifest.cost.items():
+        if name.startswith("spend_"):
+            console.print(f"{'spent':>14}  {value:.4g} {name.removeprefix('spend_')}", highlight=False, markup=False)
     console.print("statistics", highlight=False)
-    console.print_json(data=dict(statistics))
+    console.print_json(data=dict(manifest.statistics))
+    _print_pages(client, manifest, console)
+
+
+def _print_pages(client: Client, manifest: Manifest, console: Console) -> None:
+    """Prints the parts that were made for a terminal: those of a scorecard and a triage."""
+    pages = [part.name for part in manifest.parts if part.name.endswith(".txt")]
+    if not pages:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        made = client.download(manifest.id, folder)
+        for name in pages:
+            console.print(f"\n{(made / name).read_text(encoding='utf-8')}", highlight=False, markup=False)
 
 
 def _print_failure(job: JobRecord, console: Console) -> None:

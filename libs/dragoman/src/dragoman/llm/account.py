@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from dragoman.llm.price import Price
 from dragoman.llm.reply import Usage
 from dragoman.metrics import METRICS
 
@@ -27,6 +28,7 @@ class Account:
 
     prompt: prompt tokens, of which `cached` came out of the engine's prefix cache. completion: new tokens.
     replayed: prompts answered from the response cache; they cost nothing and add no tokens.
+    price: of a million tokens, where it is known.
     """
 
     prompt: int = 0
@@ -36,6 +38,7 @@ class Account:
     retries: int = 0
     failures: int = 0
     replayed: int = 0
+    price: Price | None = None
 
     def add(self, reply: Billed) -> None:
         """Count one reply."""
@@ -47,3 +50,6 @@ class Account:
         self.completion += reply.usage.completion
         for type_ in ("prompt", "cached", "completion"):
             METRICS.llm_tokens.labels(type_).inc(getattr(reply.usage, type_))
+        if self.price is not None:
+            paid = self.price.of(reply.usage.prompt, reply.usage.cached, reply.usage.completion)
+            METRICS.llm_spend.labels(self.price.currency).inc(paid)

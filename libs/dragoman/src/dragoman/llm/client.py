@@ -18,6 +18,7 @@ from dragoman.llm.address import api_root, auth_headers, is_loopback
 from dragoman.llm.cache import ResponseCache, request_key
 from dragoman.llm.echo import Echo, echo_body, parse_echo
 from dragoman.llm.flow import Flow
+from dragoman.llm.price import Price
 from dragoman.llm.prompt import Prompt, Sampling
 from dragoman.llm.reply import Answer, Completion, Failure, FailureKind, ReplyError, read_answer
 from dragoman.llm.request import EngineReply, Request, completion
@@ -48,6 +49,7 @@ class LLMClient:
         timeout: seconds for one request.
         retry: when and how often to try again.
         cache: replies of deterministic requests are looked up and kept there.
+        price: of tokens, for the account.
     """
 
     def __init__(
@@ -60,10 +62,11 @@ class LLMClient:
         timeout: float = 120.0,
         retry: RetryPolicy | None = None,
         cache: ResponseCache | None = None,
+        price: Price | None = None,
     ) -> None:
         self.base_url = api_root(base_url)
         self.model = model
-        self.account = Account()
+        self.account = Account(price=price)
         self._api_key = api_key
         self._concurrency = max_concurrency
         self._timeout = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS), pool=None)

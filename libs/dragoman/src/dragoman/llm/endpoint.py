@@ -8,6 +8,7 @@ from dragoman.errors import DragomanError, InvalidSpec
 from dragoman.llm.cache import ResponseCache
 from dragoman.llm.client import LLMClient
 from dragoman.llm.engine import EngineInfo, models, probe
+from dragoman.llm.price import Price
 from dragoman.llm.prompt import Prompt, Sampling
 from dragoman.llm.reply import Completion, Failure, FailureKind
 from dragoman.llm.retry import LLMTimeout, RetryPolicy
@@ -35,6 +36,8 @@ class Endpoint:
     """Seconds for one reply."""
     variable: str = "DRAGOMAN_LLM"
     """How the names of its settings begin, for messages."""
+    price: Price | None = None
+    """Of a million tokens, where the operator tells it."""
 
     @classmethod
     def from_env(
@@ -43,10 +46,10 @@ class Endpoint:
         """Reads DRAGOMAN_LLM_URL, _API_KEY and _MODEL, `<prefix>_LLM_CONCURRENCY` and `<prefix>_LLM_TIMEOUT_S`.
 
         The key is kept out of every later log line. `concurrency` and `timeout` (seconds) hold where nothing is set.
-        `role` EMBED reads the same of an embeddings endpoint, which has no default address.
+        `role` EMBED reads the same of an embeddings endpoint, which has no default address. Prices: `Price.from_env`.
 
         Raises:
-            InvalidSpec: a concurrency below 1, a timeout not above 0, or what is no number.
+            InvalidSpec: a concurrency below 1, a timeout not above 0, what is no number, or half of a price.
         """
         variable = f"DRAGOMAN_{role}"
         api_key = environ.get(f"{variable}_API_KEY") or None
@@ -58,6 +61,7 @@ class Endpoint:
             concurrency=round(_number(environ, f"{prefix}_{role}_CONCURRENCY", concurrency, low=1.0)),
             timeout=_number(environ, f"{prefix}_{role}_TIMEOUT_S", timeout, low=_SHORTEST_TIMEOUT),
             variable=variable,
+            price=Price.from_env(environ, variable, replies=role == "LLM"),
         )
 
     def resolve(self, wanted: str, field: str = "llm.model") -> str:
@@ -90,6 +94,7 @@ class Endpoint:
             # A reply that took all its time is tried once more, for half as long.
             retry=RetryPolicy(deadline=1.5 * self.timeout),
             cache=cache,
+            price=self.price,
         )
 
     def probe(self, model: str) -> EngineInfo:

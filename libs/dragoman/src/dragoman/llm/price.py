@@ -1,8 +1,7 @@
-"""What tokens cost, and how far a number of them reaches."""
+"""What tokens cost: prices are an operator's, and never guessed."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from pydantic import Field
 
@@ -19,79 +18,55 @@ class Price(Spec):
     currency: str = Field(default="USD", min_length=1, max_length=16)
     prompt: float = Field(ge=0.0)
     completion: float = Field(ge=0.0)
+    cached: float | None = Field(default=None, ge=0.0)
+    """Of the prompt tokens that the engine had in its prefix cache. None: as much as others."""
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> "Price | None":
-        """Reads DRAGOMAN_LLM_PRICE_PROMPT, _PRICE_COMPLETION and DRAGOMAN_LLM_CURRENCY; None where no price is set.
+    def from_env(
+        cls, environ: Mapping[str, str], variable: str = "DRAGOMAN_LLM", replies: bool = True
+    ) -> "Price | None":
+        """Reads `<variable>_PRICE_PROMPT`, _PRICE_CACHED and _PRICE_COMPLETION; None where none of them is set.
 
-        Raises InvalidSpec for what is no price.
+        The currency is DRAGOMAN_LLM_CURRENCY. `replies`: False of an engine that writes none, of embeddings, say.
+
+        Raises InvalidSpec for what is no price, and where the price of prompts or of replies is missing.
         """
+        names = {what: f"{variable}_PRICE_{what.upper()}" for what in ("prompt", "cached", "completion")}
+        if not replies:
+            del names["cached"], names["completion"]
+        told = {what: environ.get(name) for what, name in names.items()}
         currency = environ.get("DRAGOMAN_LLM_CURRENCY") or "USD"
-        prompt, completion = (environ.get(f"DRAGOMAN_LLM_PRICE_{what}") for what in ("PROMPT", "COMPLETION"))
-        if not prompt and not completion:
+        if not any(told.values()):
             return None
-        return cls(
-            currency=currency,
-            prompt=_number("DRAGOMAN_LLM_PRICE_PROMPT", prompt),
-            completion=_number("DRAGOMAN_LLM_PRICE_COMPLETION", completion),
-        )
+        prices = {what: _number(names[what], raw) for what, raw in told.items() if raw or what != "cached"}
+        cached, completion = prices.get("cached"), prices.get("completion", 0.0)
+        return cls(currency=currency, prompt=prices["prompt"], completion=completion, cached=cached)
 
-    def at_most(self, prompt: int, completion: int) -> dict[str, Json]:
-        """Returns the most that so many tokens cost: none of them cached."""
-        amount = (self.prompt * prompt + self.completion * completion) / _MILLION
-        return {"currency": self.currency, "at_most": amount}
+    def of(self, prompt: int, cached: int, completion: int) -> float:
+        """Returns what tokens cost, where `cached` of those of the prompt came out of the prefix cache."""
+        known = self.prompt if self.cached is None else self.cached
+        return (self.prompt * (prompt - cached) + known * cached + self.completion * completion) / _MILLION
 
-
-def affordable(costs: Sequence[int], budget: int) -> int:
-    """Returns how many of the first costs add up to no more than the budget; all of them where it is 0 (no limit).
-
-    Nothing after the first that does not fit is taken, however cheap: what is finished is a beginning of the selection.
-    """
-    if not budget:
-        return len(costs)
-    total = 0
-    for number, cost in enumerate(costs):
-        total += cost
-        if total > budget:
-            return number
-    return len(costs)
+    def at_most(self, prompt: int, completion: int) -> float:
+        """Returns the most that tokens cost, whatever the engine has in its cache."""
+        return max(self.of(prompt, cached, completion) for cached in (0, prompt))
 
 
-def within_budget(counted: Sequence[Mapping[str, Any]], reply_tokens: int, budget: int) -> tuple[int, dict[str, Json]]:
-    """Returns how many of the first latents a budget reaches, and sums over those.
-
-    Args:
-        counted: What each counting task wrote, in order: `planned`, by latent the `tokens` of its prompts and how many
-            `replies` they get, and `counter`, who counted.
-        reply_tokens: The most that a reply takes.
-        budget: In tokens; 0: no limit.
-    """
-    planned: list[Mapping[str, int]] = [each for part in counted for each in part["planned"]]
-    end = affordable([each["tokens"] + reply_tokens * each["replies"] for each in planned], budget)
-    return end, {
-        "planned_prompt_tokens": sum(each["tokens"] for each in planned[:end]),
-        "planned_completion_tokens": reply_tokens * sum(each["replies"] for each in planned[:end]),
-        "token_counter": next((part["counter"] for part in counted if part["counter"]), None),
-    }
-
-
-def planned_statistics(counted: Mapping[str, Json], price: Price | None) -> dict[str, Json]:
-    """Returns the statistics of what was counted beforehand, null where nothing was."""
-    prompt, completion = counted.get("planned_prompt_tokens"), counted.get("planned_completion_tokens")
-    cost = None
-    if price is not None and isinstance(prompt, int) and isinstance(completion, int):
-        cost = price.at_most(prompt, completion)
-    return {
-        "planned_prompt_tokens": prompt,
-        "planned_completion_tokens": completion,
-        "token_counter": counted.get("token_counter"),
-        "planned_cost": cost,
-    }
+def spent(price: Price | None, statistics: Mapping[str, Json]) -> dict[str, float]:
+    """Returns what the tokens in an artifact's statistics cost, for its manifest; nothing where no price is known."""
+    if price is None:
+        return {}
+    prompt, cached, completion = (
+        int(str(statistics[name])) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")
+    )
+    return {f"spend_{price.currency}": price.of(prompt, cached, completion)}
 
 
 def _number(name: str, raw: str | None) -> float:
+    if not raw:
+        raise InvalidSpec(f"{name} is not set and no price is guessed; set it, to 0 where nothing is paid", field=name)
     try:
-        value = float(raw or "0")
+        value = float(raw)
     except ValueError:
         value = -1.0
     if not 0.0 <= value < math.inf:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, replace
@@ -67,7 +68,7 @@ class TaskWatch:
         self._over = False
         self.llm_tokens = 0
         """What the attempt spent on prompts and replies so far."""
-        self._rate = _Rate()
+        self._rate = Rate()
 
     @contextlib.asynccontextmanager
     async def lease(self) -> AsyncGenerator[None, None]:
@@ -119,7 +120,7 @@ class TaskWatch:
                 if said.type == "progress":
                     observe.progressed(self._record, self._said.done, said)
                     self._said = said
-                    self._rate.add(said.done)
+                    self._rate.add(said.done, self._alive)
         except ChildDied as error:
             message = f"{error} while it ran task {self._task_id} of {self._record.id}"
             return Outcome("failed", failure=Failure("TASK_CRASHED", message, FailureClass.SYSTEM))
@@ -192,19 +193,27 @@ def _failure(said: Said) -> Failure:
     return Failure(said.reason, said.message, said.failure_class, debug=said.debug)
 
 
-class _Rate:
-    """Units per second over about the last ten seconds."""
+class Rate:
+    """Units per second over about the last ten seconds.
+
+    What comes in the first second of getting on does not count: answers that were stored come all at once.
+    """
 
     def __init__(self) -> None:
         self._marks: list[tuple[float, float]] = []
+        self._began = math.inf
+        """When the first unit was done."""
 
-    def add(self, done: float) -> None:
-        now = time.monotonic()
-        self._marks = [mark for mark in self._marks if now - mark[0] < 10.0 and mark[1] <= done][-200:]
-        self._marks.append((now, done))
+    def add(self, done: float, now: float) -> None:
+        """Takes how much is done at a time, in seconds of a clock that only goes on."""
+        if done > 0.0:
+            self._began = min(self._began, now)
+        kept = [mark for mark in self._marks if now - mark[0] < 10.0 and mark[1] <= done][-200:]
+        self._marks = [*(kept if now - self._began >= 1.0 else ()), (now, done)]
 
     @property
     def value(self) -> float:
+        """0 where it is not known."""
         if len(self._marks) < 2 or self._marks[-1][0] == self._marks[0][0]:
             return 0.0
         return (self._marks[-1][1] - self._marks[0][1]) / (self._marks[-1][0] - self._marks[0][0])

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from latent_cache import LatentIndex
 
 from scorer.core.null import deranged
@@ -38,15 +37,14 @@ class Explained:
     @classmethod
     def unlabelled(cls, index: LatentIndex, count: int) -> "Explained":
         """Takes the `count` latents that fire most (0: all) of those that are neither dead nor rare."""
-        ranked = np.argsort(-index.firing_count, kind="stable")
-        enough = np.minimum(index.window_count_train, index.window_count_test) >= RARE_WINDOWS
+        enough = index.has_windows(RARE_WINDOWS)
         rows: list[Mapping[str, Any]] = [
             {
                 "latent": int(latent), "rank": rank, "firing_count": int(index.firing_count[latent]),
                 "density": float(index.density[latent]), "explanation": None,
             }
-            for rank, latent in enumerate(ranked)
-            if enough[latent] and index.firing_count[latent] > 0
+            for rank, latent in enumerate(index.ranking())
+            if enough[latent]
         ]  # fmt: skip
         return cls(rows[:count] if count else rows, {}, {}, {int(row["latent"]): frozenset() for row in rows})
 

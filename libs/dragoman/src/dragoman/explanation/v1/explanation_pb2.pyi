@@ -130,17 +130,19 @@ class GivenText(_message.Message):
     def __init__(self, latent: _Optional[int] = ..., explanation: _Optional[str] = ...) -> None: ...
 
 class Price(_message.Message):
-    __slots__ = ("currency", "prompt", "completion")
+    __slots__ = ("currency", "prompt", "completion", "cached")
     CURRENCY_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FIELD_NUMBER: _ClassVar[int]
     currency: str
     prompt: float
     completion: float
-    def __init__(self, currency: _Optional[str] = ..., prompt: _Optional[float] = ..., completion: _Optional[float] = ...) -> None: ...
+    cached: float
+    def __init__(self, currency: _Optional[str] = ..., prompt: _Optional[float] = ..., completion: _Optional[float] = ..., cached: _Optional[float] = ...) -> None: ...
 
 class ExplanationsSpec(_message.Message):
-    __slots__ = ("latents_id", "selection", "explainer", "example_count", "sampling", "window_length", "min_windows", "llm", "seed", "max_failed_fraction", "latents_per_task", "prompt_version", "show_strengths", "counter_count", "counter_source", "effects_id", "output_evidence", "kl_target", "explanations_id", "texts", "nla", "token_budget", "dry_run", "price", "triage_id", "triage_classes", "triage_tiers")
+    __slots__ = ("latents_id", "selection", "explainer", "example_count", "sampling", "window_length", "min_windows", "llm", "seed", "max_failed_fraction", "latents_per_task", "prompt_version", "show_strengths", "counter_count", "counter_source", "effects_id", "output_evidence", "kl_target", "explanations_id", "texts", "nla", "token_budget", "dry_run", "price", "triage_id", "triage_classes", "triage_tiers", "cost_budget")
     LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
     SELECTION_FIELD_NUMBER: _ClassVar[int]
     EXPLAINER_FIELD_NUMBER: _ClassVar[int]
@@ -168,6 +170,7 @@ class ExplanationsSpec(_message.Message):
     TRIAGE_ID_FIELD_NUMBER: _ClassVar[int]
     TRIAGE_CLASSES_FIELD_NUMBER: _ClassVar[int]
     TRIAGE_TIERS_FIELD_NUMBER: _ClassVar[int]
+    COST_BUDGET_FIELD_NUMBER: _ClassVar[int]
     latents_id: str
     selection: LatentSelection
     explainer: Explainer
@@ -195,7 +198,8 @@ class ExplanationsSpec(_message.Message):
     triage_id: str
     triage_classes: _containers.RepeatedScalarFieldContainer[TriageClass]
     triage_tiers: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, latents_id: _Optional[str] = ..., selection: _Optional[_Union[LatentSelection, _Mapping]] = ..., explainer: _Optional[_Union[Explainer, str]] = ..., example_count: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, str]] = ..., window_length: _Optional[int] = ..., min_windows: _Optional[int] = ..., llm: _Optional[_Union[LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ..., prompt_version: _Optional[str] = ..., show_strengths: _Optional[bool] = ..., counter_count: _Optional[int] = ..., counter_source: _Optional[_Union[CounterSource, str]] = ..., effects_id: _Optional[str] = ..., output_evidence: _Optional[_Union[OutputEvidence, str]] = ..., kl_target: _Optional[float] = ..., explanations_id: _Optional[str] = ..., texts: _Optional[_Iterable[_Union[GivenText, _Mapping]]] = ..., nla: _Optional[_Union[NlaRef, _Mapping]] = ..., token_budget: _Optional[int] = ..., dry_run: _Optional[bool] = ..., price: _Optional[_Union[Price, _Mapping]] = ..., triage_id: _Optional[str] = ..., triage_classes: _Optional[_Iterable[_Union[TriageClass, str]]] = ..., triage_tiers: _Optional[_Iterable[int]] = ...) -> None: ...
+    cost_budget: float
+    def __init__(self, latents_id: _Optional[str] = ..., selection: _Optional[_Union[LatentSelection, _Mapping]] = ..., explainer: _Optional[_Union[Explainer, str]] = ..., example_count: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, str]] = ..., window_length: _Optional[int] = ..., min_windows: _Optional[int] = ..., llm: _Optional[_Union[LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ..., prompt_version: _Optional[str] = ..., show_strengths: _Optional[bool] = ..., counter_count: _Optional[int] = ..., counter_source: _Optional[_Union[CounterSource, str]] = ..., effects_id: _Optional[str] = ..., output_evidence: _Optional[_Union[OutputEvidence, str]] = ..., kl_target: _Optional[float] = ..., explanations_id: _Optional[str] = ..., texts: _Optional[_Iterable[_Union[GivenText, _Mapping]]] = ..., nla: _Optional[_Union[NlaRef, _Mapping]] = ..., token_budget: _Optional[int] = ..., dry_run: _Optional[bool] = ..., price: _Optional[_Union[Price, _Mapping]] = ..., triage_id: _Optional[str] = ..., triage_classes: _Optional[_Iterable[_Union[TriageClass, str]]] = ..., triage_tiers: _Optional[_Iterable[int]] = ..., cost_budget: _Optional[float] = ...) -> None: ...
 
 class SubmitExplanationsRequest(_message.Message):
     __slots__ = ("spec", "request_id")

@@ -63,7 +63,7 @@ class Stopping(_message.Message):
     def __init__(self, interval_width: _Optional[float] = ..., threshold: _Optional[float] = ..., error_rate: _Optional[float] = ..., batch_count: _Optional[int] = ...) -> None: ...
 
 class ScoresSpec(_message.Message):
-    __slots__ = ("explanations_id", "latents_id", "scorer", "active_count", "inactive_count", "null_count", "window_length", "llm", "seed", "bootstrap_count", "max_failed_fraction", "latents_per_task", "latent_count", "embedder", "neighbour_count", "near_count", "stop", "effects_id", "kl_target", "token_budget", "dry_run", "price", "decoder_count", "written_latents_id")
+    __slots__ = ("explanations_id", "latents_id", "scorer", "active_count", "inactive_count", "null_count", "window_length", "llm", "seed", "bootstrap_count", "max_failed_fraction", "latents_per_task", "latent_count", "embedder", "neighbour_count", "near_count", "stop", "effects_id", "kl_target", "token_budget", "dry_run", "price", "decoder_count", "written_latents_id", "cost_budget")
     EXPLANATIONS_ID_FIELD_NUMBER: _ClassVar[int]
     LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
     SCORER_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +88,7 @@ class ScoresSpec(_message.Message):
     PRICE_FIELD_NUMBER: _ClassVar[int]
     DECODER_COUNT_FIELD_NUMBER: _ClassVar[int]
     WRITTEN_LATENTS_ID_FIELD_NUMBER: _ClassVar[int]
+    COST_BUDGET_FIELD_NUMBER: _ClassVar[int]
     explanations_id: str
     latents_id: str
     scorer: Scorer
@@ -112,10 +113,11 @@ class ScoresSpec(_message.Message):
     price: _explanation_pb2.Price
     decoder_count: int
     written_latents_id: str
-    def __init__(self, explanations_id: _Optional[str] = ..., latents_id: _Optional[str] = ..., scorer: _Optional[_Union[Scorer, str]] = ..., active_count: _Optional[int] = ..., inactive_count: _Optional[int] = ..., null_count: _Optional[int] = ..., window_length: _Optional[int] = ..., llm: _Optional[_Union[_explanation_pb2.LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., bootstrap_count: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ..., latent_count: _Optional[int] = ..., embedder: _Optional[_Union[EmbedderRef, _Mapping]] = ..., neighbour_count: _Optional[int] = ..., near_count: _Optional[int] = ..., stop: _Optional[_Union[Stopping, _Mapping]] = ..., effects_id: _Optional[str] = ..., kl_target: _Optional[float] = ..., token_budget: _Optional[int] = ..., dry_run: _Optional[bool] = ..., price: _Optional[_Union[_explanation_pb2.Price, _Mapping]] = ..., decoder_count: _Optional[int] = ..., written_latents_id: _Optional[str] = ...) -> None: ...
+    cost_budget: float
+    def __init__(self, explanations_id: _Optional[str] = ..., latents_id: _Optional[str] = ..., scorer: _Optional[_Union[Scorer, str]] = ..., active_count: _Optional[int] = ..., inactive_count: _Optional[int] = ..., null_count: _Optional[int] = ..., window_length: _Optional[int] = ..., llm: _Optional[_Union[_explanation_pb2.LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., bootstrap_count: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ..., latent_count: _Optional[int] = ..., embedder: _Optional[_Union[EmbedderRef, _Mapping]] = ..., neighbour_count: _Optional[int] = ..., near_count: _Optional[int] = ..., stop: _Optional[_Union[Stopping, _Mapping]] = ..., effects_id: _Optional[str] = ..., kl_target: _Optional[float] = ..., token_budget: _Optional[int] = ..., dry_run: _Optional[bool] = ..., price: _Optional[_Union[_explanation_pb2.Price, _Mapping]] = ..., decoder_count: _Optional[int] = ..., written_latents_id: _Optional[str] = ..., cost_budget: _Optional[float] = ...) -> None: ...
 
 class TextsSpec(_message.Message):
-    __slots__ = ("explanations_id", "text_count", "neutral_count", "llm", "seed", "max_failed_fraction", "latents_per_task")
+    __slots__ = ("explanations_id", "text_count", "neutral_count", "llm", "seed", "max_failed_fraction", "latents_per_task", "token_budget", "dry_run", "price", "cost_budget")
     EXPLANATIONS_ID_FIELD_NUMBER: _ClassVar[int]
     TEXT_COUNT_FIELD_NUMBER: _ClassVar[int]
     NEUTRAL_COUNT_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +125,10 @@ class TextsSpec(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     MAX_FAILED_FRACTION_FIELD_NUMBER: _ClassVar[int]
     LATENTS_PER_TASK_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_BUDGET_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    PRICE_FIELD_NUMBER: _ClassVar[int]
+    COST_BUDGET_FIELD_NUMBER: _ClassVar[int]
     explanations_id: str
     text_count: int
     neutral_count: int
@@ -130,7 +136,11 @@ class TextsSpec(_message.Message):
     seed: int
     max_failed_fraction: float
     latents_per_task: int
-    def __init__(self, explanations_id: _Optional[str] = ..., text_count: _Optional[int] = ..., neutral_count: _Optional[int] = ..., llm: _Optional[_Union[_explanation_pb2.LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ...) -> None: ...
+    token_budget: int
+    dry_run: bool
+    price: _explanation_pb2.Price
+    cost_budget: float
+    def __init__(self, explanations_id: _Optional[str] = ..., text_count: _Optional[int] = ..., neutral_count: _Optional[int] = ..., llm: _Optional[_Union[_explanation_pb2.LlmRef, _Mapping]] = ..., seed: _Optional[int] = ..., max_failed_fraction: _Optional[float] = ..., latents_per_task: _Optional[int] = ..., token_budget: _Optional[int] = ..., dry_run: _Optional[bool] = ..., price: _Optional[_Union[_explanation_pb2.Price, _Mapping]] = ..., cost_budget: _Optional[float] = ...) -> None: ...
 
 class RunRef(_message.Message):
     __slots__ = ("scores_ids", "explanations_id", "evaluation_id")
