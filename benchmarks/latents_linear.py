@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from activation.core.entries import FoundActivations, place_table
+from activation.encoded_part import write_encoded
 from activation.latents_kind import DRAW, ENCODE, INDEX, INVERT, LatentsKind
 from activation.spec import LatentsSpec
 from dragoman.artifacts import InputInfo, Manifest, PartInfo
@@ -26,7 +27,6 @@ from dragoman.kinds import Context, Part, Task
 from latent_cache.token_rows import TokenRows
 from memory import keep, latents_kind, write_tokens
 from process_time import keep_memory
-from safetensors.numpy import save_file
 from sparse_coders import TopKCoder, frozen
 
 GOAL = 1.0
@@ -34,7 +34,7 @@ D_MODEL, K, BATCH_ROWS = 64, 32, 8
 STAGES = {DRAW: "draw", INVERT: "invert", INDEX: "index"}
 
 
-def encode(work: Path, d_sae: int, rows: TokenRows) -> tuple[dict[str, float], PartInfo]:
+def encode(work: Path, d_sae: int, rows: TokenRows, per_shard: int) -> tuple[dict[str, float], PartInfo]:
     """Returns CPU seconds of the steps of one encoding task, and the part that it writes."""
     generator = torch.Generator().manual_seed(0)
     weights = TopKCoder(D_MODEL, d_sae, K)
@@ -54,7 +54,7 @@ def encode(work: Path, d_sae: int, rows: TokenRows) -> tuple[dict[str, float], P
     start = time.process_time()
     ordered = found.by_latent(place_table(tokens, documents, 32), d_sae)
     name = "encoded-00000.safetensors"
-    save_file({"offsets": ordered.offsets, "entries": ordered.entries}, work / name)
+    write_encoded(work / name, ordered, per_shard)
     part = Part(name, path=work / name, row_count=len(ordered), metadata={"first_row": 0}, keep=False)
     made = keep(work / "own", part, Task(ENCODE, 0, {}))
     return {"encode and gather": encoding, "sort and write": time.process_time() - start}, made
@@ -70,9 +70,11 @@ def measure(work: Path, d_sae: int) -> dict[str, float]:
         "coder": InputInfo(coder.id, "coder", {}, coder),
     }
     spec = LatentsSpec.model_validate({"tokens_id": tokens.id, "coder_id": coder.id, "model": {"source": "none"}})
-    seconds, encoded = encode(work, d_sae, TokenRows(tokens))
-    kind, made = latents_kind(work), {ENCODE: [encoded]}
+    kind = latents_kind(work)
     stages = kind.plan(spec, infos)
+    per_shard = int(str(stages[ENCODE].tasks[0]["latents_per_shard"]))
+    seconds, encoded = encode(work, d_sae, TokenRows(tokens), per_shard)
+    made = {ENCODE: [encoded]}
     for stage, name in STAGES.items():
         start = time.process_time()
         made[stage] = _run(kind, spec, work, tokens, stage, [dict(t) for t in stages[stage].tasks], made)

@@ -21,6 +21,8 @@ import numpy as np
 import sparse_coders
 import torch
 from activation.core.entries import EncodedEntries, FoundActivations, place_table
+from activation.encoded_part import write_encoded
+from activation.latents_kind import latents_per_shard
 from activation_fixture import (
     BATCH_ROWS,
     CTX_LEN,
@@ -35,7 +37,6 @@ from activation_fixture import (
 from dragoman.kinds import Part
 from jaxtyping import Int32
 from latent_cache.token_rows import TokenRows
-from safetensors.numpy import save_file
 
 GOAL = 0.85
 
@@ -92,7 +93,7 @@ def _write(clock: Clock, live: LiveService, ordered: EncodedEntries) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "encoded-00000.safetensors"
         with clock.step("write the part"):
-            save_file({"offsets": ordered.offsets, "entries": ordered.entries}, path)
+            write_encoded(path, ordered, latents_per_shard(len(ordered.offsets) - 1, len(ordered)))
         with clock.step("hash and upload the part"):
             live.store.put_part(f"latents-{'0' * 32}", Part(path.name, path=path, keep=False), 0, 0)
 

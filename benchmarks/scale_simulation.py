@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from activation.core.entries import EncodedEntries
+from activation.encoded_part import write_encoded
 from dragoman import planner
 from dragoman.artifacts import Manifest, PartInfo
 from dragoman.bus import Bus, BusConfig
@@ -52,7 +54,7 @@ def _part(path: Path, seed: int) -> None:
     entries[:, 2:4] = generator.zipf(1.3, (ENTRIES, 2)) % 50_000
     entries[:, 4] = places % CTX_LEN // WINDOW * WINDOW
     offsets = np.searchsorted(latents, np.arange(LATENTS + 1)).astype(np.int64)
-    save_file({"offsets": offsets, "entries": entries}, path)
+    write_encoded(path, EncodedEntries(offsets, entries), LATENTS)
 
 
 def _info(path: Path, **metadata: Any) -> PartInfo:

@@ -2,10 +2,12 @@
 
 import random
 import shutil
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -128,6 +130,46 @@ class Workers:
         number = self.done.index(min(self.done))
         self.done[number] += 1
         yield from self._kinds[number].run(spec, context)
+
+
+class Careful:
+    """The kind, but each task after encoding is done once more for each part that it may read, that part damaged.
+
+    Either the damage is noticed, or the task does not read what is damaged and writes the bytes that it should.
+    """
+
+    def __init__(self, kind: AnyKind) -> None:
+        self._kind, self._random = kind, random.Random(3)
+        self.noticed = Counter[str]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._kind, name)
+
+    def run(self, spec: LatentsSpec, context: Context) -> Iterator[Any]:
+        """Runs a task with each part damaged, then as it is."""
+        if context.task.stage == ENCODE:
+            yield from self._kind.run(spec, context)
+            return
+        right = self._done(spec, context)
+        for part in context.own.manifest.parts:
+            path = cast(FolderArtifact, context.own).path / part.name
+            data = path.read_bytes()
+            for at in (self._random.randrange(len(data)) for _ in range(3)):
+                path.write_bytes(data[:at] + bytes([data[at] ^ self._random.randrange(1, 256)]) + data[at + 1 :])
+                try:
+                    assert self._done(spec, context) == right, f"{part.name}, byte {at}"
+                except DataLoss:
+                    self.noticed[part.name.split("-")[0]] += 1
+            path.write_bytes(data)
+        yield from self._kind.run(spec, context)
+
+    def _done(self, spec: LatentsSpec, context: Context) -> list[tuple[str, bytes]]:
+        """Does a task in a scratch folder of its own; nothing that was read before is known to be right."""
+        path = cast(FolderArtifact, context.own).path
+        with tempfile.TemporaryDirectory() as scratch:
+            alone = replace(context, own=FolderArtifact(path, context.own.manifest), scratch=Path(scratch))
+            said = [part for part in self._kind.run(spec, alone) if isinstance(part, Part)]
+            return [(part.name, part.path.read_bytes() if part.path else part.data or b"") for part in said]
 
 
 def _shuffled(tasks: Sequence[Task]) -> Sequence[Task]:
@@ -261,6 +303,21 @@ def test_token_rows_that_are_damaged_or_gone_stop_the_task(
     shard.unlink()
     with pytest.raises(NotFound, match=r"holds no file .*rows-00000"):
         _encode(kinds["latents"], spec, inputs, tmp_path / "scratch")
+
+
+def test_a_damaged_byte_of_what_a_task_reads_reaches_no_artifact(
+    tokens: FolderArtifact,
+    topk: FolderArtifact,
+    llama: Path,
+    tmp_path: Path,
+    kinds: dict[str, AnyKind],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("activation.latents_kind._SHARD_BYTES", 1 << 16)
+    careful: Any = Careful(kinds["latents"])
+    spec = _spec(tokens, topk, llama, max_tokens=600, neighbours=2)
+    run_local(careful, spec, {"tokens": tokens, "coder": topk}, tmp_path / "latents")
+    assert set(careful.noticed) == {"encoded", "drawn.safetensors", "statistics", "tokens", "neighbours"}
 
 
 def test_what_cannot_be_done_is_refused_at_submit(

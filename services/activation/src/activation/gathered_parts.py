@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from dragoman.artifacts import Artifact, PartInfo
 from jaxtyping import Int64
-from latent_cache.tensor_file import TensorFile
 
 from activation.core.entries import ENCODED_COLUMNS
 from activation.core.merge import LatentEntries, PartSlice, merge, whole_rows
+from activation.encoded_part import EncodedPart
 
 _READERS = 4
 _ENTRY_BYTES = 4 * len(ENCODED_COLUMNS)
@@ -77,6 +77,5 @@ class GatheredParts:
         return PartSlice(first_place, counts, found.reshape(-1, len(ENCODED_COLUMNS)))
 
     def _read(self, number: int) -> tuple[Int64[np.ndarray, " latents_plus_1"], bytes]:
-        file = TensorFile(self._own, self._parts[number].name)
-        offsets = file.read_rows("offsets", self._range[0], self._range[1] + 1)
-        return offsets, file.read_rows("entries", int(offsets[0]), int(offsets[-1])).tobytes()
+        offsets, entries = EncodedPart(self._own, self._parts[number].name).latents(*self._range)
+        return offsets, entries.tobytes()

@@ -96,11 +96,12 @@ class LatentsKind:
         ranges = _ranges(spec, tokens)
         d_sae = int(coder["d_sae"])
         positions = sum(end - first for first, end in ranges) * RowTable.of(tokens).tokens_per_row
-        shards = cut([(0, d_sae)], latents_per_shard(d_sae, positions * _l0(coder)))
+        per_shard = latents_per_shard(d_sae, positions * _l0(coder))
+        encoded = _payloads(cut(ranges, spec.rows_per_task))
         stages = [
-            Stage("encode", _payloads(cut(ranges, spec.rows_per_task))),
+            Stage("encode", [{**payload, "latents_per_shard": per_shard} for payload in encoded]),
             Stage("draw", [{"rows": [[first, end] for first, end in ranges]}]),
-            Stage("invert", _payloads(shards)),
+            Stage("invert", _payloads(cut([(0, d_sae)], per_shard))),
             Stage("index", [{}]),
         ]
         if spec.neighbours:

@@ -14,11 +14,11 @@ from hooked_models.core.forward import Batch
 from hooked_models.models import LoadedModel
 from jaxtyping import Float
 from latent_cache.token_rows import TokenRows
-from safetensors.numpy import save_file
 from sparse_coders import CONFIG_FILE, WEIGHTS_FILE, MalformedCoder, SparseCoder, UnsupportedCoder, frozen, load
 from torch import Tensor
 
 from activation.core.entries import EncodedEntries, FoundActivations, place_table
+from activation.encoded_part import write_encoded
 from activation.spec import LatentsSpec
 
 
@@ -83,5 +83,7 @@ def _check_finite(acts: Float[Tensor, "n k"], batch: Batch, coder_id: str) -> No
 def _part(context: Context, ordered: EncodedEntries, metadata: dict[str, Any]) -> Part:
     name = f"encoded-{context.task.index:05d}.safetensors"
     path = context.scratch / name
-    save_file({"offsets": ordered.offsets, "entries": ordered.entries}, path)
+    # A task that was queued by an older planner does not say how the latents are cut into shards.
+    per_shard = context.task.payload.get("latents_per_shard", len(ordered.offsets) - 1)
+    write_encoded(path, ordered, int(str(per_shard)))
     return Part(name, path=path, row_count=len(ordered), metadata=metadata, keep=False)

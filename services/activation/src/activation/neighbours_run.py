@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 from dragoman.artifacts import PartInfo
 from dragoman.ids import derived_seed
 from dragoman.kinds import Context, Part, Progress
-from latent_cache.tensor_file import TensorFile
 
 from activation.core.neighbours import Firings, Neighbours, nearest
+from activation.encoded_part import EncodedPart
 from activation.spec import LatentsSpec
 
 NEIGHBOURS_NAME = "neighbours.parquet"
@@ -28,8 +28,8 @@ def count(spec: LatentsSpec, context: Context) -> Iterator[Progress | Part]:
     sampled = sample(context.parts[0], spec.neighbour_tokens, spec.seed)
     read: list[tuple[Any, Any]] = []
     for part in sampled:
-        file = TensorFile(context.own, part.name)
-        read.append((file.map("offsets").copy(), file.map("entries")[:, 0].copy()))
+        offsets, entries = EncodedPart(context.own, part.name).whole()
+        read.append((offsets.copy(), entries[:, 0].copy()))
         yield Progress(len(read), len(sampled), "parts")
     firings = Firings.of(read)
     read.clear()

@@ -5,8 +5,9 @@ An encoding task writes one intermediate part with two tensors:
 - `offsets` int64 [d_sae + 1]: latent `j` owns entries `offsets[j]:offsets[j + 1]`;
 - `entries` int32 [n, 5]: the columns of `ENCODED_COLUMNS`, sorted by latent, then place. 20 bytes an entry.
 
-A run of latents is therefore three ranged reads of a part: its header, the offsets, all of the entries. The part's
-metadata has `first_row`, to which its places are relative; so they fit in 31 bits whatever the corpus.
+A run of latents is therefore three ranged reads of a part, which `activation.encoded_part` does and checks: its header,
+the offsets, all of the entries. The part's metadata has `first_row`, to which its places are relative; so they fit in
+31 bits whatever the corpus.
 """
 
 from dataclasses import dataclass
