@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help setup demo test check proto up images bench clean faults faults-long fuzz soak
+.PHONY: help setup demo test check proto up images bench clean faults faults-long fuzz soak panels
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -34,8 +34,8 @@ faults: setup  ## the fault tests alone, with their output
 
 INPUTS ?= 10000
 
-fuzz: setup  ## requests, ids, manifests and coder files that nobody would send; INPUTS=10000 of each
-	FUZZ_INPUTS=$(INPUTS) $(PYTEST) tests/integration/test_fuzz.py -v --timeout 3600
+fuzz: setup  ## requests, ids, manifests and files that nobody would send; INPUTS=10000 of each
+	FUZZ_INPUTS=$(INPUTS) $(PYTEST) tests/integration/test_fuzz.py tests/unit/test_fuzz_files.py -v --timeout 3600
 
 RUNS ?= 50
 JOBS ?= 10000
@@ -45,6 +45,11 @@ faults-long: setup  ## jobs of every kind under random kills: a table of what wa
 
 soak: setup  ## small jobs from 50 clients, some cancelled, while servers are killed; JOBS=10000
 	$(BIN)/python benchmarks/jobs.py --jobs $(JOBS) --restarts $$(( $(JOBS) / 50 )) --cancels 0.1
+
+PROMETHEUS ?= http://127.0.0.1:9090
+
+panels: setup  ## ask a Prometheus for every panel of the dashboards; PROMETHEUS=http://127.0.0.1:9090
+	$(BIN)/python scripts/panels.py --prometheus $(PROMETHEUS)
 
 check: setup  ## style, types, contract, layers
 	$(BIN)/ruff check .

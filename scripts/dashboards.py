@@ -72,6 +72,11 @@ PIPELINE = (
     ),
     Panel("Work", [(_rate("dragoman_work_units_total", "kind, unit"), "{{kind}}: {{unit}}/s")], "none"),
     Panel("Language model tokens", [(_rate("dragoman_llm_tokens_total", "type"), "{{type}}")], "cps"),
+    Panel(
+        "Spent on the language model in an hour",
+        [("sum by (currency) (increase(dragoman_llm_spend_total[1h]))", "{{currency}}")],
+        text="At the operator's prices; nothing where none are set.",
+    ),
 )
 
 _ONE = 'service="$service"'

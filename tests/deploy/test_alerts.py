@@ -6,11 +6,16 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import grpc
 import promql_parser
 import pytest
 import yaml
+from dragoman.jobs import JobState
 from dragoman.metrics import Metrics
+from dragoman.rpc.methods import SUBMITS
+from prometheus_client import Counter, Gauge, Histogram
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "chart" / "dragoman"
@@ -19,6 +24,16 @@ RULES = [rule for group in yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["g
 DASHBOARDS = sorted((CHART / "files" / "dashboards").glob("*.json"))
 
 _NOT_OURS = {"up"}
+_SCRAPED = {"job", "instance", "pod", "dragoman_role"}
+"""Labels that Prometheus adds."""
+_VALUES = {
+    "kind": set(SUBMITS),
+    "state": {state.value for state in JobState},
+    "type": {"prompt", "cached", "completion"},
+    "outcome": {"answered", "rejected", "lost", "replayed", "user", "transient", "system"},
+    "code": {code.name for code in grpc.StatusCode},
+}
+"""Labels of which all values are known."""
 
 
 def _exported() -> set[str]:
@@ -28,6 +43,48 @@ def _exported() -> set[str]:
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}.get(family.type, [""])
         names.update(family.name + suffix for suffix in suffixes)
     return names
+
+
+def _labels() -> dict[str, set[str]]:
+    """Labels of each series."""
+    found: dict[str, set[str]] = {"up": set()}
+    for family in vars(Metrics()).values():
+        if isinstance(family, Counter | Gauge | Histogram):
+            for name in (f"{family._name}{end}" for end in ("", "_total", "_bucket", "_sum", "_count")):
+                found[name] = set(family._labelnames)
+    return found
+
+
+def _nodes(node: Any) -> Iterator[Any]:
+    """Yields a query's node and all below it."""
+    yield node
+    for name in ("expr", "lhs", "rhs", "args", "vector_selector"):
+        inner = getattr(node, name, None)
+        for each in inner if isinstance(inner, list) else [inner]:
+            if each is not None:
+                yield from _nodes(each)
+
+
+def _selectors(node: Any) -> list[Any]:
+    """Returns the series that a query reads."""
+    return [each for each in _nodes(node) if isinstance(each, promql_parser.VectorSelector)]
+
+
+def _groups(node: Any) -> Iterator[tuple[set[str], list[Any]]]:
+    """Yields the labels that are grouped by, and what is grouped."""
+    for each in _nodes(node):
+        if isinstance(each, promql_parser.AggregateExpr) and each.modifier is not None:
+            yield set(each.modifier.labels), _selectors(each.expr)
+
+
+def _impossible(selector: Any) -> list[str]:
+    """Values that a selector wants of a label of which all values are known, and that is not among them."""
+    return [
+        f"{matcher.name}={matcher.value}"
+        for matcher in selector.matchers.matchers
+        if str(matcher.op) in {"MatchOp.Equal", "MatchOp.Re"} and matcher.name in _VALUES
+        if not any(re.fullmatch(matcher.value, value) for value in _VALUES[matcher.name])
+    ]
 
 
 def _queries() -> Iterator[tuple[str, str]]:
@@ -46,6 +103,13 @@ def test_every_query_is_promql_over_metrics_that_exist(where: str, query: str) -
     used = set(re.findall(r"\b(?:dragoman_[a-z0-9_]+|up)\b(?=[{\[ )]|$)", query)) - {"dragoman_role"}
     assert used, f"{where} asks for no metric: {query}"
     assert used <= _exported() | _NOT_OURS, f"{where} asks for what no process has"
+    for labels, selectors in _groups(promql_parser.parse(query)):
+        known = set[str]().union(*(_labels()[selector.name] for selector in selectors), _SCRAPED, {"le"})
+        assert labels <= known, f"{where} groups by a label that nothing in it has"
+    for selector in _selectors(promql_parser.parse(query)):
+        asked = {matcher.name for matcher in selector.matchers.matchers}
+        assert asked <= _labels()[selector.name] | _SCRAPED, f"{where} selects by a label that {selector.name} lacks"
+        assert _impossible(selector) == [], f"{where} selects a value that {selector.name} never has"
 
 
 def test_every_metric_is_on_a_dashboard_or_in_an_alert() -> None:

@@ -100,7 +100,7 @@ def test_a_clock_that_jumps_changes_nothing(cluster: Cluster, behind: Behind) ->
 def test_a_worker_that_stood_still_for_twice_its_ack_wait_doubles_nothing(cluster: Cluster, jobs: Jobs) -> None:
     """Its child goes on meanwhile, and another worker is given the task: two hold it."""
     text = uuid.uuid4().hex
-    job = jobs.submit({"text": text, "task_count": 1, "steps": 80, "step_seconds": 0.1})
+    job = jobs.submit({"text": text, "task_count": 1, "steps": 70, "step_seconds": 0.1})
     jobs.until_running(job.id)
     holder = int(asyncio.run(_leases(cluster, job.id))["0-0"].owner.split("-")[-3])
     os.kill(holder, signal.SIGSTOP)
@@ -112,7 +112,7 @@ def test_a_worker_that_stood_still_for_twice_its_ack_wait_doubles_nothing(cluste
         os.kill(holder, signal.SIGCONT)
     assert jobs.wait(job.id).state == SUCCEEDED
     assert sorted(done_tasks(jobs, job.id)) == ["0-0", "1-0"]
-    assert_whole(cluster, job.id, expected_lines(text, 1, 80))
+    assert_whole(cluster, job.id, expected_lines(text, 1, 70))
 
 
 async def _leases(cluster: Cluster, job_id: str) -> Mapping[str, Lease]:

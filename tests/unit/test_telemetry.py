@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import pytest
 from dragoman import redaction
 from dragoman.errors import FailedPrecondition, InvalidSpec
-from dragoman.metrics import Metrics
+from dragoman.metrics import METRICS, Metrics
 from dragoman.telemetry import configure_logging, register_secret, serve_monitoring, task_logging
+from dragoman.worker import observe
 
 _LOG = logging.getLogger("dragoman.test")
 
@@ -141,7 +142,7 @@ def test_metrics_of_a_worker_and_its_children_are_one(monkeypatch: pytest.Monkey
 
 
 def test_no_metric_has_a_label_of_many_values() -> None:
-    allowed = {"service", "kind", "stage", "outcome", "state", "method", "code", "type", "unit", "name"}
+    allowed = {"service", "kind", "stage", "outcome", "state", "method", "code", "type", "unit", "name", "currency"}
     metrics = [m for m in vars(Metrics()).values() if hasattr(m, "_labelnames")]
     assert len(metrics) >= 16
     for metric in metrics:
@@ -165,3 +166,13 @@ def test_what_stands_for_a_secret_is_not_looked_at_again(capsys: pytest.CaptureF
     register_secret("secret-key-1")
     _LOG.warning("Bearer secret-key-1, and secret")
     assert [line["message"] for line in _lines(capsys)] == ["Bearer [secret], and [secret]"]
+
+
+def test_failures_are_shown_as_none_before_there_are_any() -> None:
+    """`increase` of a counter that begins at 1 is 0: the alert would miss the first dead letter."""
+    observe.awaited("nobody", ["words"])
+    samples = [sample for family in METRICS.collect() for sample in family.samples]
+    shown = {(s.name, s.labels.get("outcome")): s.value for s in samples if s.labels.get("service") == "nobody"}
+    for name in ("dragoman_dead_letters_total", "dragoman_tasks_failed_total"):
+        assert [shown[name, outcome] for outcome in ("user", "transient", "system")] == [0.0] * 3
+    assert shown["dragoman_redeliveries_total", None] == 0.0

@@ -36,6 +36,9 @@ _LOG = logging.getLogger(__name__)
 _STORE_FAILED = 10077
 """JetStream's error code for a message that a stream's limits refuse."""
 
+_NAMES_AT_MOST = 100_000
+"""Subjects that NATS lists in one answer."""
+
 _AWAY = (
     nats.errors.TimeoutError,
     nats.errors.NoRespondersError,
@@ -229,6 +232,11 @@ class Bus:
     async def queued(self, filter_: str) -> frozenset[str]:
         """Returns the subjects under a filter that hold a task, delivered or not."""
         return await self.subjects(self.stream("TASKS"), filter_)
+
+    async def queued_of(self, service: str) -> frozenset[str] | None:
+        """The same of all tasks of a service; None when there are more than one answer names."""
+        names = await self.queued(self.subject("tasks", service, ">"))
+        return names if len(names) < _NAMES_AT_MOST else None
 
     async def queue_depth(self, service: str) -> tuple[int, int, int]:
         """Returns how many tasks of a service wait, are with a worker, and are counted by no consumer any more."""

@@ -14,21 +14,18 @@ from dragoman.artifacts import InputInfo
 from dragoman.bus import Bus
 from dragoman.committer import Committer
 from dragoman.endings import Endings, failure_of
-from dragoman.errors import FailureClass, InvalidSpec
+from dragoman.errors import FailureClass
 from dragoman.ids import Json
 from dragoman.inputs import Inputs
-from dragoman.jobs import EventType, Failure, JobRecord, JobState, StageRecord
-from dragoman.kinds import AnyKind, Spec, Stage
+from dragoman.jobs import EventType, Failure, JobRecord, JobState
+from dragoman.kinds import AnyKind, Stage
 from dragoman.ledger import Ledger
 from dragoman.leftovers import Leftovers
 from dragoman.records import RECEIPT, Receipt
+from dragoman.stages import plan_stages, planned
 from dragoman.store import Store
-from dragoman.task_set import TaskSet
 
 _LOG = logging.getLogger(__name__)
-
-MAX_TASKS = 10_000
-"""Tasks in a stage; a plan with more is refused."""
 
 _IN_FLIGHT = 100
 """Tasks that are being queued at a time: one after another, each would wait for the server's disk."""
@@ -58,34 +55,25 @@ class Planner:
 
     # ------------------------------------------------------------------- admit
 
-    async def admit(self, record: JobRecord, spec: Spec, infos: Mapping[str, InputInfo]) -> JobRecord | None:
+    async def admit(self, record: JobRecord, stages: Sequence[Stage] | None) -> JobRecord | None:
         """Records a new job, and queues it when its inputs are committed. None when there is one of its id already.
 
-        Then it is written as QUEUED at once: one write is all that whoever submits must wait for. Events and tasks go
-        out together after it; what a crash keeps back of the tasks, `repair` publishes.
+        With stages it is written as QUEUED at once, and one event tells both. What a crash keeps back of the tasks,
+        `repair` publishes. Without stages an input is still to be made, or `examine` says why there are none.
         """
-        stages = None if record.waiting_for else await self._cut(record, spec, infos)
         if stages is None:
             return await self._admit_waiting(record)
         done = await self.committer.receipts(record.id) if await self.leftovers.may_hold(record.id) else {}
-        created = await self._ledger.create(record.to(JobState.QUEUED, stages=_planned(stages, done)))
+        created = await self._ledger.create(record.to(JobState.QUEUED, stages=planned(stages, done)))
         if created is None:
             return None
         await asyncio.gather(
-            self._ledger.announce(record, EventType.CREATED, once="created"),
-            self._ledger.announce(created, EventType.QUEUED, once="queued"),
+            self._ledger.announce(created, EventType.CREATED, once="created"),
             self._publish_stage(created, stages),
         )
         if created.stages[0].complete:
             await self.advance(record.id)
         return created
-
-    async def _cut(self, record: JobRecord, spec: Spec, infos: Mapping[str, InputInfo]) -> Sequence[Stage] | None:
-        """Returns the stages of a spec that was checked; None where there are none: `examine` then says why."""
-        try:
-            return await asyncio.to_thread(cut, self._kinds[record.kind], spec, infos)
-        except Exception:  # noqa: BLE001  whatever a kind raises must end its job, not the call
-            return None
 
     async def _admit_waiting(self, record: JobRecord) -> JobRecord | None:
         if await self._ledger.find(record.id) is not None:
@@ -138,12 +126,12 @@ class Planner:
             await self.endings.fail(record, failure_of(error, "PLAN_FAILED"))
             return
         done = await self.committer.receipts(record.id)
-        planned = _planned(stages, done)
+        records = planned(stages, done)
 
         def step(r: JobRecord) -> JobRecord | None:
             if not _waits(r):
                 return None
-            return r.to(JobState.QUEUED, stages=planned, stage_index=0, waiting_for=(), failure=None, end_time=0.0)
+            return r.to(JobState.QUEUED, stages=records, stage_index=0, waiting_for=(), failure=None, end_time=0.0)
 
         changed = await self._ledger.change(record.id, step, known=record)
         if changed.state is not JobState.QUEUED:
@@ -250,8 +238,12 @@ class Planner:
 
     # ------------------------------------------------------------------ repair
 
-    async def repair(self, record: JobRecord) -> None:
-        """Puts right what a crash between two steps left undone. Cheap when there is nothing to mend."""
+    async def repair(self, record: JobRecord, queued: Container[str] | None = None) -> None:
+        """Puts right what a crash between two steps left undone. Cheap when there is nothing to mend.
+
+        `queued` are the subjects on the work queue, listed after the record was read: who looks at many jobs lists them
+        once. None: they are asked for.
+        """
         if record.service != self._service:
             return
         if record.state is JobState.WAITING:
@@ -259,21 +251,24 @@ class Planner:
         elif record.state is JobState.CANCELLING:
             await self.endings.confirm_cancelled(record.id)
         elif record.state in {JobState.QUEUED, JobState.RUNNING}:
-            await self._republish(record)
+            await self._republish(record, queued)
 
-    async def _republish(self, record: JobRecord) -> None:
+    async def _republish(self, record: JobRecord, queued: Container[str] | None) -> None:
         stage = record.stages[record.stage_index]
         if stage.complete:
             await self.advance(record.id)
             return
-        queued = await self._bus.queued(self.task_subject(record, record.stage_index, "*"))
+        if queued is None:
+            queued = await self._bus.queued(self.task_subject(record, record.stage_index, "*"))
         lost = [
             i
             for i in range(stage.task_count)
             if i not in stage.done and self.task_subject(record, record.stage_index, i) not in queued
         ]
-        if not lost:
-            return
+        if lost:
+            await self._publish_lost(record, lost)
+
+    async def _publish_lost(self, record: JobRecord, lost: Sequence[int]) -> None:
         newest = await self._ledger.get(record.id)
         if newest.revision != record.revision:
             return
@@ -284,32 +279,6 @@ class Planner:
             if receipt is not None:
                 await self.complete_task(record, receipt)
         await self._publish_stage(await self._ledger.get(record.id), await self._plan_again(record))
-
-
-def plan_stages(kind: AnyKind, spec: Mapping[str, Json], infos: Mapping[str, InputInfo]) -> Sequence[Stage]:
-    """Checks a spec against its committed inputs and cuts it into stages. Raises InvalidSpec."""
-    parsed = kind.spec.model_validate(spec)
-    kind.check(parsed, infos)
-    return cut(kind, parsed, infos)
-
-
-def cut(kind: AnyKind, spec: Spec, infos: Mapping[str, InputInfo]) -> Sequence[Stage]:
-    """Returns the stages of a spec that was checked. Raises InvalidSpec when there are too many tasks."""
-    stages = kind.plan(spec, infos)
-    for stage in stages:
-        if not 0 < len(stage.tasks) <= MAX_TASKS:
-            raise InvalidSpec(
-                f"stage {stage.name!r} has {len(stage.tasks)} tasks; expected 1 to {MAX_TASKS}: make tasks larger"
-            )
-    return stages
-
-
-def _planned(stages: Sequence[Stage], done: Container[str]) -> tuple[StageRecord, ...]:
-    """Returns what a record holds of stages of which some tasks are done."""
-    return tuple(
-        StageRecord(s.name, len(s.tasks), TaskSet.of(i for i in range(len(s.tasks)) if f"{n}-{i}" in done))
-        for n, s in enumerate(stages)
-    )
 
 
 def _waits(record: JobRecord) -> bool:

@@ -143,11 +143,11 @@ class S3:
 
 
 def _measured(operation: str, attempt: Callable[[], T]) -> T:
-    start = time.monotonic()
+    start, errors = time.monotonic(), METRICS.s3_errors.labels(operation)  # made now, so that it begins at 0
     try:
         result = attempt()
     except (MinioException, HTTPError, OSError, Incomplete):
-        METRICS.s3_errors.labels(operation).inc()
+        errors.inc()
         raise
     METRICS.s3_requests.labels(operation).inc()
     METRICS.s3_seconds.labels(operation).observe(time.monotonic() - start)

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc.aio
 
@@ -33,6 +33,10 @@ from dragoman.store import Store
 from dragoman.vitals import Check, Vitals
 from dragoman.wakeup import mend_regularly, wake_on_events
 from dragoman.worker import Worker
+
+if TYPE_CHECKING:
+    from dragoman.rpc.info import ServerInfo
+    from dragoman.rpc.server import AddServicers
 
 _LOG = logging.getLogger(__name__)
 
@@ -170,48 +174,51 @@ async def _run(definition: ServiceDefinition, settings: Settings, serve: bool, w
 
 async def _serve(parts: _Parts, stop: asyncio.Event) -> None:
     from dragoman.exposure import check_exposure
-    from dragoman.maintenance import Maintenance
-    from dragoman.rpc import maintenance_servicer
-    from dragoman.rpc.info import ServerInfo
-    from dragoman.rpc.maintenance_servicer import MaintenanceServicer
     from dragoman.rpc.server import serve
 
-    definition, settings = parts.definition, parts.settings
+    settings, name = parts.settings, parts.definition.name
     check_exposure(settings.server, insecure=settings.insecure, plaintext=settings.plaintext)
-    desk = JobDesk(definition.name, parts.kinds, parts.bus, parts.ledger, parts.planner, parts.store, parts.index)
-    name, bus = definition.name, parts.bus
+    desk = JobDesk(name, parts.kinds, parts.bus, parts.ledger, parts.planner, parts.store, parts.index)
     loops = [
-        asyncio.create_task(wake_on_events(name, bus, parts.ledger, parts.planner, stop)),
-        asyncio.create_task(mend_regularly(name, bus, parts.index, parts.planner, settings.mend_every, stop)),
+        asyncio.create_task(wake_on_events(name, parts.bus, parts.ledger, parts.planner, stop)),
+        asyncio.create_task(mend_regularly(name, parts.bus, parts.index, parts.planner, settings.mend_every, stop)),
     ]
-    info = ServerInfo(
-        service=name,
-        kinds=parts.kinds,
-        software=definition.software,
-        capabilities=definition.capabilities,
-        max_attempts=settings.worker.max_attempts,
-    )
-    servicer = MaintenanceServicer(Maintenance(parts.store, parts.ledger, parts.index))
-
-    def add_servicers(server: grpc.aio.Server, desk: Desk) -> None:
-        definition.add_servicers(server, desk)
-        maintenance_servicer.mount(server, servicer)
-
+    add, names = _servicers(parts)
+    address, server = settings.server.address, settings.server
     try:
-        await serve(
-            settings.server.address,
-            desk,
-            parts.store,
-            info,
-            add_servicers,
-            (*definition.service_names, maintenance_servicer.SERVICE_NAME),
-            stop,
-            config=settings.server,
-            observe=_observe_call,
-        )
+        await serve(address, desk, parts.store, _info(parts), add, names, stop, config=server, observe=_observe_call)
     finally:
         for task in loops:
             task.cancel()
+
+
+def _info(parts: _Parts) -> "ServerInfo":
+    from dragoman.rpc.info import ServerInfo
+
+    definition = parts.definition
+    return ServerInfo(
+        service=definition.name,
+        kinds=parts.kinds,
+        software=definition.software,
+        capabilities=definition.capabilities,
+        max_attempts=parts.settings.worker.max_attempts,
+    )
+
+
+def _servicers(parts: _Parts) -> "tuple[AddServicers, Sequence[str]]":
+    """Returns what adds the servicers that are not every server's, and their full names."""
+    from dragoman.maintenance import Maintenance
+    from dragoman.rpc import maintenance_servicer
+    from dragoman.rpc.maintenance_servicer import MaintenanceServicer
+
+    definition = parts.definition
+    servicer = MaintenanceServicer(Maintenance(parts.store, parts.ledger, parts.index))
+
+    def add(server: grpc.aio.Server, desk: Desk) -> None:
+        definition.add_servicers(server, desk)
+        maintenance_servicer.mount(server, servicer)
+
+    return add, (*definition.service_names, maintenance_servicer.SERVICE_NAME)
 
 
 def _observe_call(method: str, code: str, seconds: float) -> None:

@@ -63,9 +63,10 @@ async def mend_regularly(
             jobs = await index.refresh()
             _count_by_state(service, jobs)
             open_jobs = {id_: job for id_, job in jobs.items() if job.service == service and not job.state.terminal}
-            for job_id, job in open_jobs.items():
-                if before.get(job_id) == job.revision:
-                    await planner.repair(job)
+            still = [job for job_id, job in open_jobs.items() if before.get(job_id) == job.revision]
+            queued = await bus.queued_of(service) if still else None
+            for job in still:
+                await planner.repair(job, queued)
             before = {id_: job.revision for id_, job in open_jobs.items()}
         except _TROUBLE as error:
             _LOG.warning("could not look for lost work: %s", error or type(error).__name__)

@@ -31,6 +31,7 @@ from dragoman.metrics import METRICS
 _CONNECT_SECONDS = 5.0
 _ANSWER_CANDIDATES = 20
 _REFUSED = {"content_filter"}
+_OUTCOMES = ("answered", "rejected", "lost", "replayed")
 _STREAMED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 
 _T = TypeVar("_T")
@@ -77,6 +78,8 @@ class LLMClient:
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm-client", daemon=True)
         self._thread.start()
         self._certificates = httpx.create_ssl_context()
+        for outcome in _OUTCOMES:  # each begins at 0
+            METRICS.llm_requests.labels(outcome)
         self._free: list[httpx.AsyncClient] = []
         """Each has one connection: httpx looks through all connections of a client for each of its requests."""
 

@@ -98,16 +98,25 @@ def _tolerant(handler: Any) -> Any:
 class _Around(Interceptor):
     """Runs every method inside `around`."""
 
+    def __init__(self) -> None:
+        self._wrapped: dict[str, Any] = {}
+
     @abstractmethod
     def around(self, method: str, context: Context) -> AbstractAsyncContextManager[None]:
         """What stands around one call."""
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: Any) -> Any:
-        """Wraps the method's behaviour."""
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return handler
-        behaviour, method = _behaviour(handler), str(handler_call_details.method)
+        """Returns the method with its behaviour wrapped: grpc asks for it at each call, and it is always the same."""
+        method = str(handler_call_details.method)
+        if method not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return handler
+            self._wrapped[method] = self._wrap(method, handler)
+        return self._wrapped[method]
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        behaviour = _behaviour(handler)
 
         async def unary(request: Any, context: Context) -> Any:
             async with self.around(method, context):
@@ -125,16 +134,11 @@ class ErrorInterceptor(_Around):
     """Turns whatever a method raises into a google.rpc.Status; tracebacks only with `debug`."""
 
     def __init__(self, *, debug: bool = False) -> None:
+        super().__init__()
         self._debug = debug
 
-    async def intercept_service(self, continuation: Continuation, handler_call_details: Any) -> Any:
-        """Wraps the method's behaviour, and the reading of its requests."""
-
-        async def tolerant(details: Any) -> Any:
-            handler = await continuation(details)
-            return handler and _tolerant(handler)
-
-        return await super().intercept_service(tolerant, handler_call_details)
+    def _wrap(self, method: str, handler: Any) -> Any:
+        return super()._wrap(method, _tolerant(handler))
 
     @asynccontextmanager
     async def around(self, method: str, context: Context) -> AsyncGenerator[None]:
@@ -152,6 +156,7 @@ class CallInterceptor(_Around):
     """Logs each call and tells `observe` of it. Must stand outside ErrorInterceptor to see the final code."""
 
     def __init__(self, observe: Observe | None = None) -> None:
+        super().__init__()
         self._observe = observe
 
     @asynccontextmanager
@@ -202,6 +207,7 @@ class AccessInterceptor(_Around):
     """Lets in calls of principals whose role allows the method; health and reflection are free."""
 
     def __init__(self, principals: Principals) -> None:
+        super().__init__()
         self._principals = principals
 
     @asynccontextmanager

@@ -72,6 +72,7 @@ class Worker:
 
     async def run(self) -> None:
         """Works until stop() was called, or with `once` nothing is queued, and every slot has settled its task."""
+        observe.awaited(self._service, self._kinds)
         folder = await asyncio.to_thread(OwnedFolder, _SCRATCH)
         slots = [asyncio.create_task(self._slot(n, folder.path / str(n))) for n in range(self._config.slots)]
         try:

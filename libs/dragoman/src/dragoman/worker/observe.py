@@ -2,17 +2,34 @@
 
 import contextlib
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from nats.aio.msg import Msg
 
 from dragoman import tracing
+from dragoman.errors import FailureClass
 from dragoman.jobs import Failure, JobRecord
 from dragoman.metrics import METRICS, Delta
 from dragoman.worker.messages import Said
 
 _TOKENS = "dragoman_llm_tokens_total"
 _BILLED = ("prompt", "completion")
+_CLASSES = (FailureClass.USER, FailureClass.TRANSIENT, FailureClass.SYSTEM)
+"""Of failures of tasks."""
+
+
+def awaited(service: str, kinds: Iterable[str]) -> None:
+    """Shows failures of every kind as 0: of a counter that begins at 1, Prometheus never sees the first increase."""
+    for kind in kinds:
+        METRICS.redeliveries.labels(service, kind)
+        for class_ in _CLASSES:
+            METRICS.dead_letters.labels(service, kind, class_.value)
+        _show_failures(service, kind, "0")
+
+
+def _show_failures(service: str, kind: str, stage: str) -> None:
+    for class_ in _CLASSES:
+        METRICS.tasks_failed.labels(service, kind, stage, class_.value)
 
 
 def fetched(service: str, kind: str, message: Msg, attempt: int) -> None:
@@ -27,6 +44,7 @@ def fetched(service: str, kind: str, message: Msg, attempt: int) -> None:
 def started(record: JobRecord, stage: int) -> None:
     """Counts the start of an attempt."""
     METRICS.tasks_started.labels(record.service, record.kind, str(stage)).inc()
+    _show_failures(record.service, record.kind, str(stage))
 
 
 def ended(record: JobRecord, stage: int, outcome: str, failure: Failure | None, seconds: float) -> None:
