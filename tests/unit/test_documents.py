@@ -30,7 +30,7 @@ SOURCES = [*ROOT.glob("libs/*/src/**/*.py"), *ROOT.glob("services/*/src/**/*.py"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/*.md")]
 
 _LIBRARIES = {
-    *("HF_HOME", "HF_TOKEN", "TMPDIR", "NO_COLOR", "NUMBA_CACHE_DIR"),
+    *("HF_HOME", "HF_TOKEN", "TMPDIR", "NO_COLOR", "NUMBA_CACHE_DIR", "TRITON_CACHE_DIR"),
     *("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"),
     *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_TRACES_SAMPLER"),
 }

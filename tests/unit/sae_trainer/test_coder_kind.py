@@ -1,17 +1,20 @@
 """The coder kind over folders: what it learns, resumes and refuses."""
 
 import dataclasses
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 import sparse_coders
 import torch
 from dragoman.artifacts import InputInfo
-from dragoman.errors import DataLoss, DragomanError, InvalidSpec, UserTaskError
+from dragoman.errors import DataLoss, DragomanError, FailedPrecondition, InvalidSpec, UserTaskError
 from dragoman.folder import FolderArtifact
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Task
 from sae_trainer.coder_kind import CoderKind
@@ -138,6 +141,58 @@ def test_a_run_that_diverges_says_what_to_change(tmp_path: Path) -> None:
     with pytest.raises(UserTaskError, match=r"the loss is .* lower learning_rate") as error:
         train(source, tmp_path / "coder")
     assert error.value.reason == "TRAINING_DIVERGED"
+
+
+def test_a_run_that_ends_above_the_mean_predictor_says_what_to_change(tmp_path: Path) -> None:
+    with pytest.raises(UserTaskError, match=r"the FVU is .* and was .* before: .*lower learning_rate, raise") as error:
+        train(activations(tmp_path), tmp_path / "coder", learning_rate=1.0, epochs=10, warmup_steps=100)
+    assert error.value.reason == "TRAINING_DIVERGED"
+
+
+def test_progress_is_told_at_least_every_five_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that goes on by 0.3 s each time it is asked."""
+    now = [0.0]
+
+    def monotonic() -> float:
+        now[0] += 0.3
+        return now[0]
+
+    monkeypatch.setattr("sae_trainer.training.time", SimpleNamespace(monotonic=monotonic))
+    source, told = activations(tmp_path), [0.0]
+    for said in CoderKind(CONFIG).run(spec_for(source), context_of(source, tmp_path / "a")):
+        if isinstance(said, Progress) and said.message == "training":
+            told.append(now[0])
+            assert {"fvu", "l0", "dead_fraction", "tokens_per_second", "seconds_left"} <= set(said.metrics)
+    assert len(told) > 20
+    assert max(after - before for before, after in pairwise(told)) < 5
+
+
+@pytest.mark.parametrize("refused", [None, "decode changes by 1"])
+def test_what_took_the_steps_is_told(
+    refused: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Trainer(sparse_coders.CoderTrainer):
+        kernels_refused = refused
+
+    monkeypatch.setattr("sae_trainer.coder_run.trainer_of", lambda coder, options, kernels: Trainer(coder, options))
+    with caplog.at_level("INFO"):
+        statistics = train(activations(tmp_path), tmp_path / "coder").manifest.statistics
+    assert (statistics["kernels"], statistics["kernels_refused"]) == ("reference", refused and "triton")
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warned == ([f"Triton's kernels are not used: {refused}"] if refused else [])
+
+
+def test_kernels_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = activations(tmp_path)
+    for kernels, expected in {"auto": "compiled", "reference": "reference"}.items():
+        config = Config.from_env({"SAE_TRAINER_TORCH_THREADS": "1", "SAE_TRAINER_KERNELS": kernels})
+        statistics = train(source, tmp_path / kernels, config).manifest.statistics
+        assert (statistics["kernels"], statistics["kernels_refused"]) == (expected, None)
+    with pytest.raises(FailedPrecondition, match="SAE_TRAINER_KERNELS is 'cuda'; expected auto, reference, compiled"):
+        Config.from_env({"SAE_TRAINER_KERNELS": "cuda"})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FailedPrecondition, match="is triton but this worker has no package triton"):
+        train(source, tmp_path / "triton", dataclasses.replace(CONFIG, kernels="triton"))
 
 
 def test_a_shard_that_is_not_what_the_manifest_says(tmp_path: Path) -> None:

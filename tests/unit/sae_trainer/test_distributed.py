@@ -1,48 +1,21 @@
-"""Training by two processes that torchrun's launcher starts: the curve of one process, and a rank that is killed."""
+"""Training by two processes that torchrun's launcher starts: a state taken up, and a rank that is killed.
+
+A whole run of theirs is in test_streamed.py.
+"""
 
 import multiprocessing
-from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 from dragoman.errors import SystemTaskError
-from dragoman.folder import FolderArtifact
-from dragoman.kinds import Context, Part, Task
-from sae_trainer.coder_kind import CoderKind
-from sae_trainer.config import Config
 from sae_trainer.distributed import DistributedTrainer
 from sae_trainer.distributed_rank import Sharing
 from sae_trainer.spec import CoderSpec
-from safetensors.torch import load_file
 from sparse_coders import CoderTrainer
 
-from tests.unit.sae_trainer.activations_folder import write_activations
-from tests.unit.sparse_coders.planted import planted_activations
 from tests.unit.sparse_coders.test_coder_trainer import X, made, options_of
 
 SMALL = {"d_sae": 96, "k": 3, "batch_tokens": 128, "learning_rate": 3e-3}
-CONFIG = Config(torch_threads=1, device="cpu", shuffle_bytes=2**30)
-
-
-def trained(source: FolderArtifact, folder: Path, **fields: object) -> dict[str, Path]:
-    """Returns the files of a coder, all drawn by one id, of a task."""
-    spec = CoderSpec.model_validate({"activations_id": source.id, **SMALL, **fields})
-    folder.mkdir()
-    context = Context("coder-" + "0" * 32, Task(0, 0), {"activations": source}, {}, source, None, folder)
-    parts = [said for said in CoderKind(CONFIG).run(spec, context) if isinstance(said, Part)]
-    return {part.name: part.path for part in parts if part.path is not None}
-
-
-def test_latents_of_two_processes_end_in_one_artifact(tmp_path: Path) -> None:
-    source = write_activations(tmp_path / "activations", planted_activations(2000, 32, 48, 3).split(1000))
-    alone = trained(source, tmp_path / "alone")
-    shared = trained(source, tmp_path / "shared", ranks=2, parallel="latents")
-    assert shared["cfg.json"].read_bytes() == alone["cfg.json"].read_bytes()
-    curves = [pq.read_table(files["curves.parquet"]).to_pandas().to_numpy() for files in (alone, shared)]
-    torch.testing.assert_close(torch.tensor(curves[1]), torch.tensor(curves[0]), rtol=1e-4, atol=1e-6)
-    weights = [load_file(files["sae.safetensors"]) for files in (alone, shared)]
-    torch.testing.assert_close(weights[1], weights[0], rtol=1e-3, atol=1e-4)
 
 
 def test_a_state_is_taken_up_and_a_rank_that_dies_fails_the_task() -> None:

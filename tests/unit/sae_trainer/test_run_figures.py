@@ -45,7 +45,7 @@ def test_fields_that_contradict_each_other(fields: dict[str, object], message: s
 @pytest.mark.parametrize(
     ("short", "written"),
     [
-        ({}, {"k": 32, "auxk_alpha": 1 / 32, "input_normalisation": "none", "decay_fraction": 0.2, "beta1": 0.9}),
+        ({}, {"k": 32, "auxk_alpha": 1.0, "input_normalisation": "none", "decay_fraction": 0.2, "beta1": 0.9}),
         ({"architecture": "relu"}, {"target_l0": 32, "input_normalisation": "mean_norm"}),
         ({"output_hookpoint": "b"}, {"decoder_norm": "free", "tied_start": False, "input_normalisation": "mean_norm"}),
         ({"optimiser": "schedule_free"}, {"decay_fraction": 0.0, "beta2": 0.999}),
@@ -63,7 +63,7 @@ def test_a_coefficient_alone_is_not_steered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("optimiser", "rate"), [("adam", 4e-4), ("signum", 1e-2), ("muon", 2e-3), ("schedule_free", 4e-4)]
+    ("optimiser", "rate"), [("adam", 1.2e-3), ("signum", 1e-2), ("muon", 2e-3), ("schedule_free", 4e-4)]
 )
 def test_default_rates(optimiser: str, rate: float) -> None:
     spec = CoderSpec.model_validate({"activations_id": ID, "optimiser": optimiser, "d_sae": 4096})

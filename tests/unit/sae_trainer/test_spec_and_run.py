@@ -44,10 +44,24 @@ def test_unknown_fields_of_an_evaluation() -> None:
 def test_defaults_follow_the_rules_of_the_proto() -> None:
     run = run_of(CoderSpec(activations_id=ID), d_model=576, token_count=2048 * 100 + 5)
     assert (run.d_sae, run.step_count, run.warmup_steps, run.decay_steps) == (4608, 100, 10, 20)
-    assert run.peak_learning_rate == pytest.approx(2e-4 / (4608 / 2**14) ** 0.5)
-    assert run.dead_tokens == 2048 * 100 // 4
-    long = run_of(CoderSpec(activations_id=ID, epochs=1000), d_model=576, token_count=2048 * 100)
+    assert run.peak_learning_rate == pytest.approx(6e-4 / (4608 / 2**14) ** 0.5)
+    long = run_of(CoderSpec(activations_id=ID, epochs=5000), d_model=576, token_count=2048 * 100)
     assert (long.warmup_steps, long.dead_tokens) == (1000, 10_000_000)
+
+
+@pytest.mark.parametrize(
+    ("run_tokens", "fields", "dead_tokens"),
+    [
+        (204_800, {}, 204_800 // 4),
+        (2_048_000, {}, 1000 * 4608 // 32),
+        (2_048_000, {"architecture": "relu", "target_l0": 16}, 1000 * 4608 // 16),
+        (20_480_000, {}, 20_480_000 // 50),
+        (20_480_000, {"dead_tokens": 7}, 7),
+    ],
+)
+def test_default_dead_tokens(run_tokens: int, fields: dict[str, object], dead_tokens: int) -> None:
+    spec = CoderSpec.model_validate({"activations_id": ID, **fields})
+    assert run_of(spec, d_model=576, token_count=run_tokens).dead_tokens == dead_tokens
 
 
 def test_learning_rate_rises_stays_and_falls() -> None:

@@ -1,10 +1,13 @@
 """Coders trained on what a model gives while it runs: the tokens they see, alone and together, killed, refused."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from dragoman.artifacts import InputInfo
@@ -23,6 +26,7 @@ from sae_trainer.model_host import host_of
 from sae_trainer.spec import CoderSpec
 from sae_trainer.streamed_reader import Passage, StreamedReader, passages_of
 from sae_trainer.sweeping import submit_sweep
+from safetensors.torch import load_file
 
 from tests.support.local_run import run_local
 from tests.support.memory_desk import MemoryDesk
@@ -152,6 +156,35 @@ def test_a_coder_is_the_same_alone_killed_and_beside_others(
     assert len(weights) == 4
 
 
+def test_progress_is_told_between_the_coders_of_a_step(
+    config: Config, tokens: FolderArtifact, fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that goes on by a second each time it is asked."""
+    clock = itertools.count()
+    monkeypatch.setattr("sae_trainer.training.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    kind = CodersKind(config, host_of(config, None))
+    spec = kind.resolve(CodersSpec.model_validate({"coders": [{**one, "epochs": 0.5} for one in members(fields)]}))
+    context = Context("coders-0", Task(0, 0), {"tokens": tokens}, {}, tokens, None, tmp_path)
+    told = [said for said in kind.run(spec, context) if isinstance(said, Progress) and said.message == "training"]
+    steps = [(before, before, before, before + 1) for before in range(STEPS // 4)]
+    assert [said.done for said in told] == [100 * done for step in steps for done in step]
+    assert all("fvu" in said.metrics for said in told if said.done)
+
+
+def test_two_processes_train_a_coder_on_a_stream(
+    config: Config, tokens: FolderArtifact, fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sae_trainer.coder_kind.own_id", lambda spec: "coder-0")  # what first weights are drawn by
+    alone = train(config, tokens, fields, tmp_path / "alone")
+    shared = train(config, tokens, {**fields, "ranks": 2, "parallel": "latents"}, tmp_path / "shared")
+    assert shared.read("cfg.json") == alone.read("cfg.json")
+    curves = [pq.read_table(made.path / "curves.parquet").to_pandas().to_numpy() for made in (alone, shared)]
+    torch.testing.assert_close(torch.tensor(curves[1]), torch.tensor(curves[0]), rtol=1e-4, atol=1e-6)
+    weights = [load_file(made.path / "sae.safetensors") for made in (alone, shared)]
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-3, atol=1e-4)
+    assert [made.manifest.statistics["kernels"] for made in (alone, shared)] == ["compiled", "reference"]
+
+
 def test_what_a_coder_says_of_its_tokens(
     config: Config, tokens: FolderArtifact, fields: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -185,6 +218,7 @@ def test_specs_that_cannot_be_meant(fields: dict[str, Any], changes: dict[str, A
         ({"epochs": 3}, r"coders\[1\] has another epochs than coders\[0\]"),
         ({}, r"coders\[1\] is there twice"),
         ({"streamed": None, "activations_id": "activations-0"}, r"coders\[1\] has no streamed"),
+        ({"ranks": 2}, r"coders\[1\] has ranks 2; coders that are trained together have one, since all are trained"),
     ],
 )
 def test_coders_that_cannot_be_trained_together(fields: dict[str, Any], changes: dict[str, Any], message: str) -> None:

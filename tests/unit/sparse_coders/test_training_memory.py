@@ -1,4 +1,4 @@
-"""What a step of plain training takes beside weights and optimiser: one gradient, and tiles."""
+"""What a step of training takes beside weights and optimiser: a gradient, tiles, and the rows of dead latents."""
 
 import json
 import subprocess
@@ -12,19 +12,22 @@ _MEASURED = f"""
 import json, sys, threading
 sys.path.insert(0, {str(Path(__file__).parents[3])!r})
 import torch
-from sparse_coders import ARCHITECTURES, CoderTrainer, Form, TrainerOptions, initial_coder_of
+from sparse_coders import ARCHITECTURES, CoderTrainer, Form, TrainerOptions, initial_coder_of, trainer_of
 from tests.unit.sae_trainer.test_run_memory import _anonymous_bytes, _watch
 
 torch.set_num_threads(1)
 x = torch.randn({TOKENS}, {D_MODEL}, generator=torch.Generator().manual_seed(0))
 
 
-def grown(architecture, d_sae):
+def grown(architecture, d_sae, dead=False, make=CoderTrainer):
     widths = (d_sae // 2, d_sae)
     coder = initial_coder_of(Form(architecture, {D_MODEL}, d_sae, {D_MODEL}, k=8, widths=widths), x, x, 0)
     target = 64.0 if architecture in ("relu", "gated", "jumprelu") else None
-    trainer = CoderTrainer(coder, TrainerOptions(k=8, target_l0=target, max_grad_norm=1.0))
+    clip = 1.0 if make is CoderTrainer else None
+    trainer = make(coder, TrainerOptions(k=8, target_l0=target, max_grad_norm=clip))
     trainer.step(x[:2], x[:2], 1e-3)  # so that the optimiser's tensors are touched
+    if dead:
+        trainer.state()["idle_tokens"].fill_(10**9)
     before, peak, ended = _anonymous_bytes(), [0], threading.Event()
     watch = threading.Thread(target=_watch, args=(peak, ended))
     watch.start()
@@ -34,15 +37,23 @@ def grown(architecture, d_sae):
     return peak[0] - before
 
 
-grown("topk", 64)
-print(json.dumps({{architecture: grown(architecture, {D_SAE}) for architecture in ARCHITECTURES}}))
+grown("topk", 64, True)
+grown("topk", 64, True, trainer_of)
+found = {{}}
+for dead in (False, True):
+    for architecture in ARCHITECTURES:
+        found[f"{{architecture}}, dead {{dead}}"] = grown(architecture, {D_SAE}, dead)
+    found[f"compiled, dead {{dead}}"] = grown("topk", {D_SAE}, dead, trainer_of)
+print(json.dumps(found))
 """
 
 
-def test_a_step_takes_one_gradient_and_tiles() -> None:
+def test_a_step_takes_one_gradient_and_tiles_and_the_rows_of_dead_latents() -> None:
     environment = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
     said = subprocess.run(
         [sys.executable, "-c", _MEASURED], env=environment, capture_output=True, text=True, check=True
     )
-    for architecture, grown in json.loads(said.stdout).items():
-        assert WEIGHTS / 2 < grown < 1.2 * WEIGHTS + 12 * TILE, f"{architecture}: {grown / WEIGHTS:.2f} weights"
+    for step, grown in json.loads(said.stdout).items():
+        most = (2.2 if "dead True" in step else 1.2) * WEIGHTS + 12 * TILE
+        least = 0 if step.startswith("compiled") else WEIGHTS / 2
+        assert least < grown < most, f"{step}: {grown / WEIGHTS:.2f} weights"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from sparse_coders import CoderTrainer, TopKCoder, TrainerOptions
+from sparse_coders import CoderTrainer, TopKCoder, TrainerOptions, trainer_of
 
 from tests.unit.sparse_coders.test_fused_trainer import autoencoder, batches, transcoder
 
@@ -15,6 +15,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if importlib.util.find_spec("triton") is None or not (INTERPRETED or DEVICE == "cuda"):
     pytest.skip("needs Triton, and a GPU or TRITON_INTERPRET=1", allow_module_level=True)
 
+from sparse_coders import triton_trainer  # noqa: E402
 from sparse_coders.triton_kernels.selection import strongest  # noqa: E402
 from sparse_coders.triton_trainer import TritonTopKTrainer  # noqa: E402
 
@@ -51,3 +52,31 @@ def test_training_equals_plain_pytorch(coder: Callable[[], TopKCoder], options: 
     expected_state = plain.state()
     for name, value in ours.state().items():
         torch.testing.assert_close(value, expected_state[name], rtol=1e-4, atol=1e-5)
+
+
+def steps(trainer: CoderTrainer) -> CoderTrainer:
+    for x in batches()[0][:60].to(DEVICE).split(30):
+        trainer.step(x, x, 1e-3)
+    return trainer
+
+
+def test_kernels_that_pass_the_check_take_every_step() -> None:
+    guarded = steps(trainer_of(autoencoder().to(DEVICE), TrainerOptions(dead_tokens=40), "triton"))
+    assert (guarded.kernels, guarded.kernels_refused) == ("triton", None)
+    alone = steps(TritonTopKTrainer(autoencoder().to(DEVICE), TrainerOptions(dead_tokens=40))).state()
+    assert all(torch.equal(value, alone[name]) for name, value in guarded.state().items())
+
+
+def test_kernels_that_are_wrong_take_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = triton_trainer.decode
+
+    def wrong(*tensors: torch.Tensor) -> None:
+        right(*tensors)
+        tensors[-1].mul_(0.5)
+
+    monkeypatch.setattr(triton_trainer, "decode", wrong)
+    guarded = steps(trainer_of(autoencoder().to(DEVICE), TrainerOptions(dead_tokens=40), "triton"))
+    assert guarded.kernels == "reference"
+    assert "changes by" in str(guarded.kernels_refused)
+    plain = steps(CoderTrainer(autoencoder().to(DEVICE), TrainerOptions(dead_tokens=40))).state()
+    assert all(torch.equal(value, plain[name]) for name, value in guarded.state().items())

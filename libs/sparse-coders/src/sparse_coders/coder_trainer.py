@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64
@@ -43,6 +44,11 @@ class StepReport:
 
 class CoderTrainer:
     """Trains a coder of any architecture in place, in plain PyTorch, alone or together with other processes."""
+
+    kernels: Literal["reference", "compiled", "triton"] = "reference"
+    """What takes the steps, from the first one on: plain PyTorch, compiled kernels or Triton's."""
+    kernels_refused: str | None = None
+    """Why kernels that were meant to take them do not; see `sparse_coders.kernel_check`."""
 
     def __init__(self, coder: SparseCoder, options: TrainerOptions, split: Split | None = None) -> None:
         """Takes over a coder.

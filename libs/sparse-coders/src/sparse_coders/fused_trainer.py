@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from sparse_coders.auxk import auxk_loss
+from sparse_coders.auxk import auxk_rows
 from sparse_coders.coder_trainer import CoderTrainer, StepReport
 from sparse_coders.kernels.adam import Adam, Extra, Moments, Pairs, adam_row, update_latents
 from sparse_coders.kernels.by_latent import pairs_by_latent
@@ -24,7 +24,6 @@ from sparse_coders.kernels.decoding import centre, decode
 from sparse_coders.kernels.rounded_encoder import RoundedEncoder, has_fast_bfloat16
 from sparse_coders.kernels.workers import Workers
 from sparse_coders.options import TrainerOptions
-from sparse_coders.sparse_coder import SparseCoder
 from sparse_coders.topk_coder import TopKCoder
 
 _GROUP = 256
@@ -71,28 +70,17 @@ def _grouped(batch: _Batch, d_sae: int, scale: float) -> Pairs:
     return Pairs(offsets, places, k, acts, d_acts, np.float32(scale))
 
 
-def trains(coder: SparseCoder, options: TrainerOptions) -> bool:
-    """Returns whether `FusedTopKTrainer` can train this coder in this way."""
-    return (
-        isinstance(coder, TopKCoder)
-        and coder.W_skip is None
-        and coder.device.type == "cpu"
-        and coder.dtype == torch.float32
-        and (options.optimiser, options.frozen, options.autocast) == ("adam", "none", "none")
-        and not options.multi_topk
-        and (options.max_grad_norm, options.ema_decay, options.resample_tokens) == (None, None, None)
-    )
-
-
 class FusedTopKTrainer(CoderTrainer):
-    """`CoderTrainer` for TopK coders with Adam on a CPU, with the same states; see `trains`."""
+    """`CoderTrainer` for TopK coders with Adam on a CPU, with the same states."""
+
+    kernels = "compiled"
 
     def __init__(self, coder: TopKCoder, options: TrainerOptions) -> None:
         """Takes over a coder. No one else may change its weights between steps.
 
         Args:
             coder: Contiguous float32 weights on the CPU.
-            options: How; `trains` must hold.
+            options: How; `sparse_coders.trainers.has_kernels` must hold.
         """
         super().__init__(coder, options)
         self._k = coder.k
@@ -150,7 +138,7 @@ class FusedTopKTrainer(CoderTrainer):
             nothing = np.empty((0, 0), np.float32)
             return 0.0, Extra(rows.numpy(), nothing, nothing.ravel(), nothing)
         rows[dead] = torch.arange(len(dead), dtype=torch.int32)
-        aux = auxk_loss(coder, batch.centred, -batch.error, dead, torch.tensor(variance), self.options.auxk_alpha)
+        aux = auxk_rows(coder, batch.centred, -batch.error, dead, torch.tensor(variance), self.options.auxk_alpha)
         return float(aux.loss), Extra(rows.numpy(), aux.W_enc.numpy(), aux.b_enc.numpy(), aux.W_dec.numpy())
 
     def _step_rows(

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sparse_coders.auxk import auxk_loss
+from sparse_coders.auxk import auxk_rows
 from sparse_coders.coder_trainer import CoderTrainer, StepReport
+from sparse_coders.kernel_check import disagreement
 from sparse_coders.objectives.objective import total_variance
 from sparse_coders.options import TrainerOptions
 from sparse_coders.sparse_coder import tile_height
@@ -23,12 +24,14 @@ from sparse_coders.triton_kernels.selection import strongest
 class TritonTopKTrainer(CoderTrainer):
     """`CoderTrainer` for TopK coders with Adam, with the same states."""
 
+    kernels = "triton"
+
     def __init__(self, coder: TopKCoder, options: TrainerOptions) -> None:
         """Takes over a coder.
 
         Args:
             coder: Contiguous float32 weights on a GPU, or anywhere in Triton's interpreter; no skip connection.
-            options: As `fused_trainer.trains` asks for, apart from the device.
+            options: How; `sparse_coders.trainers.has_kernels` must hold.
         """
         super().__init__(coder, options)
         self._k = coder.k
@@ -81,7 +84,7 @@ class TritonTopKTrainer(CoderTrainer):
             nothing = centred.new_empty(0)
             return torch.zeros_like(variance), Extra(rows, nothing, nothing, nothing)
         rows[dead] = torch.arange(len(dead), dtype=torch.int32, device=coder.device)
-        aux = auxk_loss(coder, centred, -error, dead, variance, self.options.auxk_alpha)
+        aux = auxk_rows(coder, centred, -error, dead, variance, self.options.auxk_alpha)
         return aux.loss, Extra(rows, aux.W_enc, aux.b_enc, aux.W_dec)
 
     def _step_rows(
@@ -120,3 +123,24 @@ class TritonTopKTrainer(CoderTrainer):
         beta2 = self.options.beta2
         correction = (1 - beta2**count) ** 0.5
         return Step(1 - beta1, 1 - beta2, learning_rate / (1 - beta1**count), correction)
+
+
+class GuardedTritonTrainer(TritonTopKTrainer):
+    """Triton's kernels if they pass a check on the first batch that this trainer sees, else plain PyTorch.
+
+    No kernel has run on every GPU and under every version of Triton. What does not compile, or gives something else
+    than plain PyTorch, takes no step of the coder.
+    """
+
+    _checked = False
+
+    @torch.no_grad()
+    def step(self, x: Float[Tensor, "n d_model"], y: Float[Tensor, "n d_out"], learning_rate: float) -> StepReport:
+        """Trains on a batch, see `CoderTrainer.step`."""
+        if not self._checked:
+            assert isinstance(self.coder, TopKCoder)
+            self.kernels_refused = disagreement(TritonTopKTrainer, self.coder, self.options, x, y)
+            self.kernels = "triton" if self.kernels_refused is None else "reference"
+            self._checked = True
+        take = TritonTopKTrainer.step if self.kernels == "triton" else CoderTrainer.step
+        return take(self, x, y, learning_rate)

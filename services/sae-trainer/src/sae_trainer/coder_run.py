@@ -1,5 +1,6 @@
 """One coder in training: from its first sample, or a checkpoint, to its files. Imports torch."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,28 +18,48 @@ from torch import Tensor
 from sae_trainer.checkpoint_file import Saved
 from sae_trainer.coder_figures import coder_figures
 from sae_trainer.coder_setup import blank_coder, first_coder, form_of, options_of
+from sae_trainer.config import Kernels
 from sae_trainer.core.architectures import BASELINES
 from sae_trainer.core.curve import Point, curve_end
 from sae_trainer.core.divergence import Diverged, DivergenceWatch
 from sae_trainer.curve_files import CURVE_FILE, CURVE_PAGE, curve_page, write_curve
 from sae_trainer.planned_run import PlannedRun
 from sae_trainer.scaling import Scaling, fold, scaling_of
+from sae_trainer.wandb_curve import WandbCurve
 from sae_trainer.window_filler import Rows
 
 if TYPE_CHECKING:
     from sae_trainer.distributed import DistributedTrainer
 
+_LOG = logging.getLogger(__name__)
 _PENALTIES = {"relu": "l1_coefficient", "gated": "l1_coefficient", "jumprelu": "l0_coefficient"}
 
 
 class CoderRun:
     """A coder, its trainer and its curve. It is given the same tokens as others that are trained beside it."""
 
-    def __init__(self, plan: PlannedRun, coder_id: str, device: torch.device) -> None:
-        """`coder_id`: what weights and resampling are drawn by."""
+    def __init__(
+        self,
+        plan: PlannedRun,
+        coder_id: str,
+        device: torch.device,
+        kernels: Kernels = "auto",
+        wandb_project: str = "",
+    ) -> None:
+        """Plans nothing and makes nothing yet; `begin` or `resume` does.
+
+        Args:
+            plan: What to train.
+            coder_id: What weights and resampling are drawn by.
+            device: Where.
+            kernels: What may take the steps, see `sparse_coders.trainer_of`.
+            wandb_project: Where `show` shows the curve; empty: nowhere.
+        """
         self.spec, self.run, self.reads, self.gives = plan
         self.curve: list[Point] = []
         self._coder_id, self._device = coder_id, device
+        self._kernels: Kernels = kernels
+        self._wandb_project = wandb_project
         self._form = form_of(self.spec, self.run, self.reads.d_model, self.gives.d_model)
         self._options = options_of(self.spec, self.run, self._seed("resampling"))
         self._scaling = Scaling(1.0, 1.0)
@@ -47,6 +68,8 @@ class CoderRun:
         self._watch = DivergenceWatch(warmup, _PENALTIES.get(architecture))
         self._trainer: CoderTrainer | DistributedTrainer | None = None
         self._opened = ExitStack()
+        self._told = False
+        self._shown: WandbCurve | None = None
 
     def begin(self, sample: Rows) -> None:
         """Makes the first coder from the first tokens."""
@@ -77,6 +100,7 @@ class CoderRun:
         x = _scaled(batch[self.reads.hookpoint], self._scaling.reads)
         y = x if self.gives is self.reads else _scaled(batch[self.gives.hookpoint], self._scaling.gives)
         report = self._trained.step(x, y, rate)
+        self._say_kernels()
         tokens = (step + 1) * self.run.batch_tokens
         point = Point(step + 1, tokens, report.fvu, report.l0, report.dead_fraction, report.loss, rate)
         try:
@@ -85,8 +109,17 @@ class CoderRun:
             raise UserTaskError(str(error), reason="TRAINING_DIVERGED") from error
         self.curve.append(point)
 
+    def show(self) -> None:
+        """Shows the curve so far in Weights & Biases, where the operator asks for it."""
+        if not self._wandb_project:
+            return
+        if self._shown is None:
+            self._shown = WandbCurve(self._wandb_project, self._coder_id, self.spec)
+            self._opened.callback(self._shown.close)
+        self._shown.tell(self.curve)
+
     def close(self) -> None:
-        """Ends the processes that train the coder together, where there are several."""
+        """Ends the processes that train the coder together, where there are several, and what shows its curve."""
         self._opened.close()
 
     def parts(self, folder: Path, prefix: str = "") -> Iterator[Part]:
@@ -111,13 +144,22 @@ class CoderRun:
 
     def _trainer_of(self, coder: SparseCoder) -> "CoderTrainer | DistributedTrainer":
         if self.spec.ranks == 1:
-            return trainer_of(coder.to(self._device), self._options)
+            return trainer_of(coder.to(self._device), self._options, self._kernels)
         from sae_trainer.distributed import DistributedTrainer
         from sae_trainer.distributed_rank import Sharing
 
         threads = max(1, torch.get_num_threads() // self.spec.ranks)
         shared = Sharing(self.spec.ranks, self.spec.parallel, self.run.batch_tokens, self._device.type, threads)
         return self._opened.enter_context(DistributedTrainer(coder, self._options, shared))
+
+    def _say_kernels(self) -> None:
+        """Says what takes the steps, once: it is known after the first one."""
+        if self._told:
+            return
+        self._told = True
+        _LOG.info("steps are taken by: %s", self._trained.kernels)
+        if self._trained.kernels_refused is not None:
+            _LOG.warning("Triton's kernels are not used: %s", self._trained.kernels_refused)
 
     def _finished(self) -> SparseCoder:
         self._trained.finish()
@@ -133,6 +175,8 @@ class CoderRun:
             "baseline": self.spec.architecture if self.spec.architecture in BASELINES else None,
             "token_count": self.curve[-1].token_count,
             "step_count": len(self.curve),
+            "kernels": self._trained.kernels,
+            "kernels_refused": "triton" if self._trained.kernels_refused else None,  # why stands in the log
             **end,
         }
 

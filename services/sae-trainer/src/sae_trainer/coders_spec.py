@@ -26,8 +26,6 @@ class CodersSpec(Spec):
                     f"coders[{number}] has no streamed: coders are trained together on what a model gives while it "
                     "runs; of stored activations submit a sweep without one_pass"
                 )
-            if coder.ranks > 1:
-                raise ValueError(f"coders[{number}] has ranks {coder.ranks}; coders trained together have one each")
             differing = [name for name in SHARED if getattr(coder, name) != getattr(first, name)]
             if differing:
                 raise ValueError(

@@ -4,9 +4,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from dragoman.errors import FailedPrecondition
 from dragoman.host_memory import GIB
+
+Kernels = Literal["auto", "reference", "compiled", "triton"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,11 @@ class Config:
     """SAE_TRAINER_CACHE: models of this host. Default DRAGOMAN_HOME/activation, which the activation service fills."""
     trust_remote_code: bool = False
     """SAE_TRAINER_TRUST_REMOTE_CODE: "1" runs code that comes with a model, where a spec asks for it. Default 0."""
+    kernels: Kernels = "auto"
+    """SAE_TRAINER_KERNELS: what may take the steps of TopK coders with Adam, see `sparse_coders.trainer_of`. Default
+    auto. Others may round otherwise."""
+    wandb_project: str = ""
+    """SAE_TRAINER_WANDB_PROJECT: where the curves of coders are shown while they are trained. Empty: nowhere."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
@@ -40,11 +48,17 @@ class Config:
         trust = environ.get("SAE_TRAINER_TRUST_REMOTE_CODE") or "0"
         if trust not in {"0", "1"}:
             raise FailedPrecondition(f"SAE_TRAINER_TRUST_REMOTE_CODE is {trust!r}; expected 0 or 1")
+        kernels = environ.get("SAE_TRAINER_KERNELS") or "auto"
+        if kernels not in ("auto", "reference", "compiled", "triton"):
+            raise FailedPrecondition(
+                f"SAE_TRAINER_KERNELS is {kernels!r}; expected auto, reference, compiled or triton"
+            )
         memory = _count(environ, "SAE_TRAINER_WORKER_MEMORY_GIB", 0) * GIB or None
         home = Path(environ.get("DRAGOMAN_HOME") or "~/.dragoman")
         cache = Path(environ.get("SAE_TRAINER_CACHE") or home / "activation")
         shuffle_bytes = _count(environ, "SAE_TRAINER_SHUFFLE_BYTES", 2 * GIB)
-        return cls(threads, device, shuffle_bytes, memory, cache, trust == "1")
+        project = environ.get("SAE_TRAINER_WANDB_PROJECT") or ""
+        return cls(threads, device, shuffle_bytes, memory, cache, trust == "1", kernels, project)
 
 
 def _count(environ: Mapping[str, str], name: str, default: int) -> int:

@@ -13,7 +13,7 @@ import torch
 from dragoman.errors import SystemTaskError, UserTaskError
 from jaxtyping import Float
 from safetensors.torch import load_file, save_file
-from sparse_coders import SparseCoder, StepReport, TrainerOptions
+from sparse_coders import CoderTrainer, SparseCoder, StepReport, TrainerOptions
 from sparse_coders.split import check_shard, divided_names, joined_state
 from torch import Tensor
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -32,6 +32,9 @@ class DistributedTrainer:
     Batches are handed over in shared memory, states in files. The processes are started by torchrun's launcher, which
     ends all when one has died; nothing is started again here, for the task itself is tried again from its checkpoint.
     """
+
+    kernels = CoderTrainer.kernels
+    kernels_refused = CoderTrainer.kernels_refused
 
     def __init__(self, coder: SparseCoder, options: TrainerOptions, sharing: Sharing) -> None:
         """Starts the processes.

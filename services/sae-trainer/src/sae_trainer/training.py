@@ -15,7 +15,7 @@ from sae_trainer.coder_run import CoderRun
 from sae_trainer.config import Config
 from sae_trainer.core.pace import Pace
 from sae_trainer.core.run_length import ImpossibleRun
-from sae_trainer.device import prepared_device
+from sae_trainer.device import check_kernels, prepared_device
 from sae_trainer.feed import Feed, LoadModel, stored_feed, streamed_feed
 from sae_trainer.planned_run import PlannedRun, held_by, planned
 from sae_trainer.run_memory import check_worker_memory
@@ -46,10 +46,14 @@ def train(
     All take their activations, batches and number of steps from the first one's spec.
     """
     device = prepared_device(config)
+    check_kernels(config)
     feed = yield from _feed([member.spec for member in members], context, config, load)
     plans = [_planned(member.spec, feed) for member in members]
     check_worker_memory(held_by(plans, feed.buffer_bytes, feed.model_bytes), plans, config, device)
-    runs = [CoderRun(plan, member.coder_id, device) for plan, member in zip(plans, members, strict=True)]
+    runs = [
+        CoderRun(plan, member.coder_id, device, config.kernels, config.wandb_project)
+        for plan, member in zip(plans, members, strict=True)
+    ]
     training = _Training(runs, feed, context, device)
     with ExitStack() as trained:
         for run in runs:
@@ -85,7 +89,8 @@ class _Training:
         self._runs, self._order, self._context, self._device = runs, feed.order, context, device
         self._length = runs[0].run
         self.stream = ActivationStream(feed.reader, feed.order)
-        self._pace = Pace(time.monotonic(), 0)
+        self._reported = time.monotonic()
+        self._pace = Pace(self._reported, 0)
 
     def begin(self) -> Iterator[Progress]:
         """Takes up the checkpoint, or makes the first coders from the first tokens."""
@@ -105,32 +110,42 @@ class _Training:
         """Trains to the end."""
         done, batch_tokens = self._done, self._length.batch_tokens
         batches = self.stream.batches(done * batch_tokens, batch_tokens)
-        reported = time.monotonic()
         for step in range(done + 1, self._length.step_count + 1):
             batch = yield from self._next(batches)
             if step == done + 1:
                 self._pace = Pace(time.monotonic(), done * batch_tokens)
-            self._step({name: rows.to(self._device, torch.float32) for name, rows in batch.items()})
+            yield from self._step({name: rows.to(self._device, torch.float32) for name, rows in batch.items()})
             last = step == self._length.step_count
             if step % self._runs[0].spec.checkpoint_steps == 0 and not last:
                 yield self._checkpoint()
-            if last or time.monotonic() - reported >= _REPORT_SECONDS:
-                reported = time.monotonic()
-                self._pace.mark(reported, step * batch_tokens)
-                yield self._progress("training")
+            if last or self._is_time():
+                yield self._report()
 
     @property
     def _done(self) -> int:
-        return len(self._runs[0].curve)
+        """Steps that all have taken: the last one takes them after the others."""
+        return len(self._runs[-1].curve)
 
-    def _step(self, batch: Rows) -> None:
+    def _step(self, batch: Rows) -> Iterator[Progress]:
         for number, run in enumerate(self._runs):
+            if number and self._is_time():
+                yield self._report()
             try:
                 run.step(batch)
             except UserTaskError as error:
                 if len(self._runs) == 1:
                     raise
                 raise UserTaskError(f"coders[{number}]: {error.message}", reason=error.reason) from error
+
+    def _is_time(self) -> bool:
+        return time.monotonic() - self._reported >= _REPORT_SECONDS
+
+    def _report(self) -> Progress:
+        self._reported = time.monotonic()
+        self._pace.mark(self._reported, self._done * self._length.batch_tokens)
+        for run in self._runs:
+            run.show()
+        return self._progress("training")
 
     def _next(self, batches: Iterator[Loading | Rows]) -> Generator[Progress, None, Rows]:
         """Yields signs of life until a batch is there, and returns it."""
@@ -150,7 +165,7 @@ class _Training:
         total = self._length.step_count * self._length.batch_tokens
         metrics: dict[str, float] = {}
         if self._done:
-            points = [run.curve[-1] for run in self._runs]
+            points = [run.curve[self._done - 1] for run in self._runs]
             metrics = {name: sum(getattr(point, name) for point in points) / len(points) for name in _REPORTED}
         left = self._pace.seconds_left(total)
         if left is not None:

@@ -14,8 +14,10 @@ WITH_K = ("topk", "batch_topk", "matryoshka_batch_topk", *BASELINES)
 """Those that choose the strongest latents; the others fire by themselves, and how many is steered by a penalty."""
 
 DEFAULT_EXPANSION_FACTOR = 8.0
-_DEFAULT_L0 = 32
-_DEFAULT_AUXK_ALPHA = 1 / 32
+DEFAULT_L0 = 32
+_DEFAULT_AUXK_ALPHA = 1.0
+"""In units of the FVU, as SAELens has it. Gao et al. give 1/32 of what is left over, which is this where a coder leaves
+a 32nd; less brings too few dead latents back in a run of some hundred steps (docs/methods.md)."""
 _DEFAULT_BANDWIDTH = 0.2
 _DEFAULT_DECAY_FRACTION = 0.2
 _OF: Mapping[str, Sequence[str]] = {
@@ -46,9 +48,9 @@ def written_out(given: Mapping[str, Any]) -> dict[str, Any]:
     if values.get("d_sae") is None:
         default("expansion_factor", DEFAULT_EXPANSION_FACTOR)
     if architecture in WITH_K:
-        default("k", _DEFAULT_L0)
+        default("k", DEFAULT_L0)
     elif values.get("l1_coefficient") is None and values.get("l0_coefficient") is None:
-        default("target_l0", float(_DEFAULT_L0))
+        default("target_l0", float(DEFAULT_L0))
     if architecture == "jumprelu":
         default("jumprelu_bandwidth", _DEFAULT_BANDWIDTH)
     if architecture in _OF["auxk_alpha"]:

@@ -4,16 +4,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sae_trainer.core.architectures import width_misfits
+from sae_trainer.core.architectures import DEFAULT_L0, width_misfits
 from sae_trainer.spec import CoderSpec
 
-_RATES: Mapping[str, float] = {"adam": 2e-4, "signum": 5e-3, "muon": 2e-3, "schedule_free": 2e-4}
-"""Default learning rates at d_sae 2^14, as in sparsify."""
+_RATES: Mapping[str, float] = {"adam": 6e-4, "signum": 5e-3, "muon": 2e-3, "schedule_free": 2e-4}
+"""Default learning rates at d_sae 2^14, as in sparsify, but Adam's. Gao et al. chose its 2e-4 for batches of 131,072
+tokens and billions of them; with 2,048, three times as much is better in runs of millions (docs/methods.md)."""
 _SCALED_OPTIMISERS = ("adam", "signum", "schedule_free")
 """Muon's step does not depend on the size of a matrix."""
 _NESTED_SHARES = (16, 8, 4, 2)
 _LARGEST_DEFAULT_WARMUP = 1000
 _LARGEST_DEFAULT_DEAD_TOKENS = 10_000_000
+_DEAD_SHARE = 50
+_DEAD_INTERVALS = 1000
+"""A latent is dead when it fires a thousandth as often as the mean latent, or not in a 50th of the run."""
 
 
 class ImpossibleRun(ValueError):
@@ -48,7 +52,7 @@ class Run:
 def run_of(spec: CoderSpec, d_model: int, token_count: int) -> Run:
     """Works out a spec for activations of this width and number.
 
-    Adam's default learning rate is 2e-4 / sqrt(d_sae / 2^14): Gao et al. (arXiv 2406.04093), section 3, as in sparsify.
+    Default learning rates fall with sqrt(d_sae): Gao et al. (arXiv 2406.04093), section 3, as in sparsify.
 
     Raises:
         ImpossibleRun: more latents are asked for than d_sae, or there are fewer tokens than one batch.
@@ -73,7 +77,7 @@ def run_of(spec: CoderSpec, d_model: int, token_count: int) -> Run:
         peak_learning_rate=spec.learning_rate or default_learning_rate(spec.optimiser, d_sae),
         warmup_steps=default_warmup if spec.warmup_steps is None else spec.warmup_steps,
         decay_steps=math.floor((spec.decay_fraction or 0.0) * step_count),
-        dead_tokens=spec.dead_tokens or max(1, min(run_tokens // 4, _LARGEST_DEFAULT_DEAD_TOKENS)),
+        dead_tokens=spec.dead_tokens or default_dead_tokens(spec, d_sae, run_tokens),
         widths=_widths(spec, d_sae),
     )
 
@@ -82,6 +86,17 @@ def default_learning_rate(optimiser: str, d_sae: int) -> float:
     """Returns the peak learning rate of a spec that gives none."""
     scale = math.sqrt(d_sae / 2**14) if optimiser in _SCALED_OPTIMISERS else 1.0
     return _RATES[optimiser] / scale
+
+
+def default_dead_tokens(spec: CoderSpec, d_sae: int, run_tokens: int) -> int:
+    """Returns after how many idle tokens a latent is dead, in a spec that does not say.
+
+    Long enough that what is rare is not taken for dead, and short enough that the dead come back in time to learn: at
+    most a quarter of the run and 10,000,000, Gao et al.'s.
+    """
+    active = spec.k or spec.target_l0 or DEFAULT_L0
+    wanted = max(run_tokens // _DEAD_SHARE, round(_DEAD_INTERVALS * d_sae / active))
+    return max(1, min(wanted, run_tokens // 4, _LARGEST_DEFAULT_DEAD_TOKENS))
 
 
 def _widths(spec: CoderSpec, d_sae: int) -> tuple[int, ...]:
