@@ -115,6 +115,12 @@ class World:
             **changes,
         }
 
+    def streamed(self, tokens: str, **changes: Any) -> dict[str, Any]:
+        """A coder spec that needs no activations artifact."""
+        source = {"tokens_id": tokens, "model": self.ref("trained"), "max_tokens": 6400, "batch_size": 4}
+        own = {"activations_id": "", "hookpoint": "layers.1", "streamed": {**source, "shuffle_tokens": 4608}}
+        return {**self.coder(""), **own, **changes}
+
     def latents(self, side: str, tokens: str, coder: str, **changes: Any) -> dict[str, Any]:
         """A latents spec."""
         return {

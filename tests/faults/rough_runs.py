@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +42,11 @@ from tests.support.llm_engine import SMALLEST, engine, home
 
 PATIENCE = 180.0
 ONE_OF = ("worker", "child", "api", "nats", "store")
-SERVICE_OF_ALL = {**SERVICE_OF, "effects": "activation", "fidelity": "activation", "export": "sae-trainer"}
+SERVICE_OF_ALL = {
+    **SERVICE_OF,
+    **dict.fromkeys(("effects", "fidelity"), "activation"),
+    **dict.fromkeys(("coders", "overlap", "export"), "sae-trainer"),
+}
 COLUMNS = ("runs", "hits", "lost", "doubled", "differing", "left over")
 
 
@@ -82,7 +86,7 @@ def make_all(world: World, client: Client, with_scorecard: bool) -> Made:
     effects = {"latents_id": latents, "selection": {"ranks": [10, 20, 30, 40]}, "latents_per_task": 1}
     shape = {"prompt_count": 2, "prompt_tokens": 16, "strengths": [1.0], "new_tokens": 2}
     made.add(client, "effects", "effects", {**effects, **shape})
-    made.add(client, "export", "export", {"coder_id": coder, "layout": "sparsify"})
+    train_otherwise(world, client, made, tokens)
     explained = made.add(client, "explanations", "explanations", world.explanations(latents))
     scores = [
         made.add(client, scorer, "scores", world.scores(explained, latents, scorer))
@@ -93,6 +97,19 @@ def make_all(world: World, client: Client, with_scorecard: bool) -> Made:
         control = patiently(lambda: run_side(world, client, "control", tokens))
         made.add(client, "scorecard", "scorecard", scorecard({"trained": side, "control": control}))
     return made
+
+
+def train_otherwise(world: World, client: Client, made: Made, tokens: str) -> None:
+    """Runs the trainer's other jobs: a coder by two processes, one from a stream, several in one pass, and so on."""
+    made.add(client, "ranks", "coder", world.coder(made.ids["activations"], ranks=2))
+    streamed = world.streamed(tokens)
+    made.add(client, "streamed", "coder", streamed)
+    free = {name: value for name, value in streamed.items() if name != "k"}
+    several = [streamed, {**free, "architecture": "jumprelu", "target_l0": 8}]
+    made.add(client, "coders", "coders", {"coders": several})
+    pair = {"coder_id": made.ids["coder"], "other_coder_id": made.ids["streamed"]}
+    made.add(client, "overlap", "overlap", pair)
+    made.add(client, "export", "export", {"coder_id": made.ids["coder"], "layout": "sparsify"})
 
 
 def copy(source: Store, target: Store) -> None:
@@ -119,12 +136,14 @@ class Rough:
     made: Made
     quiet: Store
     random: random.Random
+    only: Sequence[str] = ()
+    """Steps that are made anew; empty: all."""
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     killing: threading.Lock = field(default_factory=threading.Lock)
 
     def round(self) -> list[str]:
         """The step that ran least, and with it another that is not made from it, nor it from that, if there is one."""
-        rare = sorted(self.made.ids, key=lambda step: self.counts.get(step, Counter())["runs"])
+        rare = sorted(self.only or self.made.ids, key=lambda step: self.counts.get(step, Counter())["runs"])
         return [rare[0], *[step for step in rare[1:] if not self._related(step, rare[0])][:1]]
 
     def _related(self, one: str, other: str) -> bool:
@@ -259,6 +278,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-scorecard", action="store_true", help="saves the control side in the quiet world")
+    parser.add_argument("--only", nargs="+", default=(), help="steps that are made anew, as the quiet world names them")
     parser.add_argument("--minutes", type=float, default=600.0, help="begin no run after so long")
     parser.add_argument("--manifests", type=Path, help="write the quiet world's manifests there, for fuzzing")
     options = parser.parse_args()
@@ -299,7 +319,7 @@ def _prepare(cluster: Cluster, llm: Any, model: Path, corpus: Path, options: arg
         cluster.kill(name, signal.SIGTERM)
     world = World("rough", cluster, llm, model, corpus, one_thread)
     copy(quiet.store(), world.store())
-    return Rough(world.start(), made, quiet.store(), random.Random())
+    return Rough(world.start(), made, quiet.store(), random.Random(), options.only)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The trainer as it is deployed: its processes, a real NATS server and a real object store."""
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from dragoman.client import Addresses, Client
 from dragoman.folder import FolderArtifact
 from dragoman.ids import Json
 from dragoman.job.v1.job_service_pb2 import ListJobsRequest
-from dragoman.kinds import Part
+from dragoman.kinds import AnyKind, Part
 from dragoman.training.v1 import training_pb2 as pb
 from dragoman.training.v1 import training_pb2_grpc
 
@@ -27,10 +28,13 @@ torch = pytest.importorskip("torch")
 
 import sparse_coders  # noqa: E402
 from sae_trainer.coder_kind import CoderKind  # noqa: E402
+from sae_trainer.coders_kind import CodersKind  # noqa: E402
 from sae_trainer.config import Config  # noqa: E402
-from sae_trainer.spec import CoderSpec  # noqa: E402
+from sae_trainer.model_host import host_of  # noqa: E402
 
+from tests.support.tiny import VOCAB, tiny_model  # noqa: E402
 from tests.unit.sae_trainer.activations_folder import HOOKPOINT, OUTPUT, write_activations  # noqa: E402
+from tests.unit.sae_trainer.tokens_folder import CTX_LEN, write_tokens  # noqa: E402
 from tests.unit.sparse_coders.planted import planted_activations  # noqa: E402
 
 SAELENS = Path(__file__).parents[1] / "unit" / "sparse_coders" / "saelens" / "jumprelu"
@@ -53,6 +57,15 @@ SWEPT: Mapping[str, Any] = {
     "checkpoint_steps": 40,
 }
 
+
+STREAMED_RUN: Mapping[str, Any] = {
+    "hookpoint": "layers.1",
+    "d_sae": 64,
+    "batch_tokens": 100,
+    "epochs": 10.0,
+    "learning_rate": 3e-3,
+    "checkpoint_steps": 15,
+}
 
 STREAMED = pb.StreamedActivations(tokens_id="tokens-" + "0" * 32, model=ModelRef(source="/nowhere"))
 
@@ -78,7 +91,7 @@ def put(cluster: Cluster, source: FolderArtifact) -> FolderArtifact:
         for p in manifest.parts
     ]
     spec: Mapping[str, Json] = manifest.spec
-    store.commit(Manifest(source.id, "activations", 1, spec, {}, parts, manifest.statistics))
+    store.commit(Manifest(source.id, manifest.kind, 1, spec, {}, parts, manifest.statistics))
     return source
 
 
@@ -86,8 +99,34 @@ def stub(cluster: Cluster) -> Any:
     return training_pb2_grpc.TrainingServiceStub(cluster.channel("sae_trainer-serve"))
 
 
+def local(cluster: Cluster) -> Config:
+    """Settings of the worker, for undisturbed runs in this process."""
+    return Config(1, "cpu", 2**31, cache=cluster.root / "home" / "activation")
+
+
+def assert_undisturbed(
+    cluster: Cluster, job_id: str, kind: AnyKind, inputs: Mapping[str, FolderArtifact], folder: Path
+) -> None:
+    """What is in the store is what an undisturbed run makes: the same bytes, the same statistics."""
+    stored = cluster.store().artifact(job_id).manifest
+    made = run_local(kind, kind.spec.model_validate(stored.spec), inputs, folder).manifest
+    assert made.id == job_id
+    assert [(part.name, part.sha256) for part in stored.parts] == [(part.name, part.sha256) for part in made.parts]
+    assert stored.statistics == made.statistics
+
+
+def until_two_checkpoints(cluster: Cluster, job_id: str) -> None:
+    """Returns when a task has left two checkpoints, and the pointer to both."""
+    deadline = time.monotonic() + 60
+    while len(cluster.store().objects.list(f"checkpoints/{job_id}/")) < 3:
+        assert time.monotonic() < deadline, f"{job_id} leaves no checkpoints"
+        time.sleep(0.02)
+
+
 @pytest.mark.slow
-def test_a_coder_survives_the_death_of_its_worker_and_is_evaluated(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_coder_survives_the_death_of_its_worker_and_of_a_checkpoint_and_is_evaluated(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     train = put(cluster, write_activations(tmp_path / "train", planted_activations(3000, 32, 48, 3).split(1500)))
     x = planted_activations(1000, 32, 48, 3, seed=1)
     test = put(cluster, write_activations(tmp_path / "test", [x], split="test", first_row=300))
@@ -96,20 +135,20 @@ def test_a_coder_survives_the_death_of_its_worker_and_is_evaluated(cluster: Clus
     coder = stub(cluster).SubmitCoder(request, timeout=60).job
     evaluation = pb.EvaluationSpec(coder_id=coder.id, activations_id=test.id)
     measured = stub(cluster).SubmitEvaluation(pb.SubmitEvaluationRequest(spec=evaluation), timeout=60).job
-    jobs.until_running(coder.id)
+    until_two_checkpoints(cluster, coder.id)
+    cluster.kill("sae_trainer-work")
     assert jobs.get(coder.id).state == RUNNING
-    cluster.restart("sae_trainer-work")
+    objects = cluster.store().objects
+    newest = json.loads(objects.get_bytes(f"checkpoints/{coder.id}/0-0.json") or b"")["key"]
+    objects.put_bytes(newest, b"damaged")
+    cluster.start("sae_trainer-work")
     done = jobs.wait(coder.id, 180)
-    assert done.state == SUCCEEDED, f"{done}\n{cluster.log('sae_trainer-work')[-3000:]}"
+    log = cluster.log("sae_trainer-work")
+    assert done.state == SUCCEEDED, f"{done}\n{log[-3000:]}"
+    assert f"a checkpoint of {coder.id} 0-0 is damaged or gone; the one before it is tried" in log
     again = stub(cluster).SubmitCoder(request, timeout=60)
     assert (again.job.id, again.created) == (coder.id, False)
-
-    spec = CoderSpec.model_validate({"activations_id": train.id, **FIELDS})
-    undisturbed = run_local(CoderKind(Config(1, "cpu", 2**31)), spec, {"activations": train}, tmp_path / "local")
-    assert undisturbed.id == coder.id
-    stored = cluster.store().artifact(coder.id)
-    for name in ("cfg.json", "sae.safetensors", "curves.parquet"):
-        assert stored.read(name) == undisturbed.read(name), name
+    assert_undisturbed(cluster, coder.id, CoderKind(local(cluster)), {"activations": train}, tmp_path / "local")
 
     assert jobs.wait(measured.id, 120).state == SUCCEEDED, cluster.log("sae_trainer-work")[-3000:]
     statistics = cluster.store().artifact(measured.id).manifest.statistics
@@ -117,10 +156,10 @@ def test_a_coder_survives_the_death_of_its_worker_and_is_evaluated(cluster: Clus
     assert (statistics["token_count"], statistics["document_overlap_count"]) == (1000, 0)
 
 
-@pytest.mark.slow
-def test_a_sweep_whose_worker_is_killed_at_random_moments(cluster: Cluster, tmp_path: Path) -> None:
-    x = planted_activations(2000, 16, 24, 3)
-    source = put(cluster, write_activations(tmp_path / "a", x.split(1000), targets=(x @ x[:16].T).split(1000)))
+def submit_all(
+    cluster: Cluster, source: FolderArtifact, tokens: FolderArtifact, model: Path
+) -> tuple[pb.SubmitSweepRequest, list[Any]]:
+    """Submits a sweep of two, a coder of two processes, and two coders that one stream trains."""
     base: dict[str, Any] = {"activations_id": source.id, **SWEPT}
     spec = pb.SweepSpec(base=pb.CoderSpec(**base), ks=[3])
     spec.architectures.extend([pb.ARCHITECTURE_TOPK, pb.ARCHITECTURE_JUMPRELU])
@@ -128,25 +167,41 @@ def test_a_sweep_whose_worker_is_killed_at_random_moments(cluster: Cluster, tmp_
     swept = stub(cluster).SubmitSweep(request, timeout=60).coders
     assert [one.label for one in swept] == ["architecture=topk k=3", "architecture=jumprelu target_l0=3"]
     assert [one.created for one in swept] == [True, True]
+    ranked = pb.SubmitCoderRequest(spec=pb.CoderSpec(**base, k=3, ranks=2))
+    stream = pb.StreamedActivations(
+        tokens_id=tokens.id, model=ModelRef(source=str(model)), batch_size=1, shuffle_tokens=16 * (CTX_LEN - 1)
+    )
+    common: dict[str, Any] = {**STREAMED_RUN, "streamed": stream}
+    coders = [pb.CoderSpec(k=3, **common), pb.CoderSpec(architecture=pb.ARCHITECTURE_JUMPRELU, target_l0=3, **common)]
+    together = pb.SubmitCodersRequest(spec=pb.CodersSpec(coders=coders))
+    jobs = [stub(cluster).SubmitCoder(ranked, timeout=60).job, stub(cluster).SubmitCoders(together, timeout=60).job]
+    return request, [*(one.job for one in swept), *jobs]
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_at_random_moments_whatever_it_trains(cluster: Cluster, tmp_path: Path) -> None:
+    x = planted_activations(2000, 16, 24, 3)
+    source = put(cluster, write_activations(tmp_path / "a", x.split(1000), targets=(x @ x[:16].T).split(1000)))
+    tokens = put(cluster, write_tokens(tmp_path / "tokens", VOCAB))
+    tiny_model("llama").save_pretrained(tmp_path / "model")
+    request, submitted = submit_all(cluster, source, tokens, tmp_path / "model")
     jobs = Jobs(cluster.channel("sae_trainer-serve"), "coder")
-    for pause in numpy.random.default_rng().uniform(0, 2, 3):
-        jobs.until_running(swept[0].job.id)
-        time.sleep(pause)
-        cluster.restart("sae_trainer-work")
-    for one, fields in zip(
-        swept, ({"architecture": "topk", "k": 3}, {"architecture": "jumprelu", "target_l0": 3}), strict=True
-    ):
-        done = jobs.wait(one.job.id, 180)
+    for job, pause in zip(submitted, numpy.random.default_rng().uniform(0, 2, len(submitted)), strict=True):
+        if job is not submitted[1]:  # it has another architecture than the first, and nothing else
+            jobs.until_running(job.id)
+            time.sleep(pause)
+            cluster.restart("sae_trainer-work")
+    for job in submitted:
+        done = jobs.wait(job.id, 180)
         assert done.state == SUCCEEDED, f"{done}\n{cluster.log('sae_trainer-work')[-3000:]}"
-        local = CoderSpec.model_validate({**base, **fields})
-        undisturbed = run_local(
-            CoderKind(Config(1, "cpu", 2**31)), local, {"activations": source}, tmp_path / one.label
-        )
-        assert undisturbed.id == one.job.id
-        for name in ("cfg.json", "sae.safetensors", "curves.parquet"):
-            assert cluster.store().artifact(one.job.id).read(name) == undisturbed.read(name), name
+    *alone, together = submitted
+    for number, job in enumerate(alone):
+        folder = tmp_path / f"local-{number}"
+        assert_undisturbed(cluster, job.id, CoderKind(local(cluster)), {"activations": source}, folder)
+    kind = CodersKind(local(cluster), host_of(local(cluster), None))
+    assert_undisturbed(cluster, together.id, kind, {"tokens": tokens}, tmp_path / "together")
     again = stub(cluster).SubmitSweep(request, timeout=60).coders
-    assert [(one.job.id, one.created) for one in again] == [(one.job.id, False) for one in swept]
+    assert [(one.job.id, one.created) for one in again] == [(job.id, False) for job in submitted[:2]]
 
 
 @pytest.mark.slow
