@@ -74,7 +74,7 @@ def spec(scorer: str, **changes: object) -> ScoresSpec:
 
 COUNTS = {"simulation": 1, "discrimination": 2}
 ASKED = ("intruder", "discrimination", "simulation", "embedding", "example_embedding", "output")
-"""Detection and fuzzing are in test_scorer_llm.py, surprisal is below; the others ask as one of these does."""
+"""Detection is in test_scorer_llm.py, fuzzing in tests/e2e, surprisal is below; the others ask as one of these does."""
 ONE = ("intruder", "simulation", "output")
 """Asked of one latent: the longest prompts, or a request a token."""
 

@@ -113,11 +113,12 @@ def test_untrusted_text_is_escaped_everywhere(tmp_path: Path) -> None:
 
 
 def test_page_is_bounded_and_says_what_it_leaves_out(tmp_path: Path) -> None:
-    text = page(tmp_path, Plan(count=150, questions=2), bootstrap_count=200)
+    count = LATENTS_SHOWN + 3
+    text = page(tmp_path, Plan(count=count, questions=2), bootstrap_count=200)
     cards = re.findall(r'<article class="card (trained|control)"', text)
     assert cards.count("trained") == cards.count("control") == LATENTS_SHOWN
-    assert f"{2 * LATENTS_SHOWN} of 300 attempted latents" in text
-    assert f"The other {300 - 2 * LATENTS_SHOWN} are in latents.parquet." in text
+    assert f"{2 * LATENTS_SHOWN} of {2 * count} attempted latents" in text
+    assert "The other 6 are in latents.parquet." in text
     assert f"Strongest windows ({WINDOWS_SHOWN} of 12)" in text
     assert len(text) < 3_000_000
 
