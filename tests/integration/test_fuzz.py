@@ -4,12 +4,10 @@
 """
 
 import json
-import os
 import shutil
-import struct
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +23,19 @@ from dragoman.rpc import methods
 from dragoman.rpc.convert import spec_message, struct_message
 from dragoman.stack import Stack
 from dragoman.store import manifest_key
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import store_config
 from tests.support.example_specs import EXAMPLES
-from tests.support.fuzzed_messages import damaged, documents, requests, texts
-from tests.support.fuzzed_server import FuzzedServer, fuzzed_server, job_ids, plain
+from tests.support.fuzzed_messages import bent, damaged, documents, plain, requests, texts
+from tests.support.fuzzed_server import FuzzedServer, fuzzed_server, job_ids
+from tests.support.many_inputs import many
 
-INPUTS = int(os.environ.get("FUZZ_INPUTS", "10"))
 BROKEN = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DEADLINE_EXCEEDED}
 KINDS = tuple(methods.SUBMITS)
 SUBMITS = {**methods.SUBMITS, "sweep": methods.SWEEP}
-CODERS = Path(__file__).parents[1] / "unit" / "sparse_coders" / "saelens"
+UNIT = Path(__file__).parents[1] / "unit"
+CODERS, RECORDED = UNIT / "sparse_coders" / "saelens", UNIT / "recorded"
 ASKING = (
     methods.GET_JOB,
     methods.LIST_JOBS,
@@ -46,24 +44,9 @@ ASKING = (
     methods.LIST_LOG_LINES,
     methods.GET_MANIFEST,
     methods.GET_LINEAGE,
+    methods.DOWNLOAD_PART,
     methods.DELETE_ARTIFACT,
 )
-
-
-def many(*strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], None]:
-    """Calls a function with so many inputs, the same ones each time where they are few."""
-
-    def run(check: Callable[..., None]) -> None:
-        quiet = settings(
-            max_examples=INPUTS,
-            deadline=None,
-            database=None,
-            derandomize=INPUTS < 1000,
-            suppress_health_check=list(HealthCheck),
-        )
-        quiet(given(*strategies)(check))()
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +94,20 @@ def test_no_untyped_submission_does(server: FuzzedServer, known: list[str]) -> N
 def _examples(kind: str, known: list[str]) -> list[dict[str, Any]]:
     """Specs whose inputs are nowhere, and the same with inputs that are there."""
     text = json.dumps(EXAMPLES.get(kind, []))
-    there = dict.fromkeys(known)
-    for digit in "12":
-        for id_ in [id_ for id_ in there if f"{kind_of(id_)}-{digit * 32}" in text]:
-            text = text.replace(f"{kind_of(id_)}-{digit * 32}", id_)
-            del there[id_]
+    for id_, placeholder in _placeholders(text, known):
+        text = text.replace(placeholder, id_)
     return [*EXAMPLES.get(kind, []), *json.loads(text)]
+
+
+def _placeholders(text: str, known: list[str]) -> list[tuple[str, str]]:
+    """Ids that are there, each with the one in a text that it can stand in for."""
+    left = [f"{kind}-{digit * 32}" for digit in "12" for kind in KINDS if f"{kind}-{digit * 32}" in text]
+    found: list[tuple[str, str]] = []
+    for id_ in known:
+        for placeholder in [each for each in left if kind_of(each) == kind_of(id_)][:1]:
+            left.remove(placeholder)
+            found.append((id_, placeholder))
+    return found
 
 
 def _submissions(server: FuzzedServer, method: Any, examples: list[Any], known: list[str]) -> None:
@@ -150,11 +141,30 @@ def test_what_fuzzing_has_found_is_refused(server: FuzzedServer, kind: str, chan
     assert server.call("/dragoman.job.v1.JobService/SubmitJob", request)[0] is grpc.StatusCode.INVALID_ARGUMENT
 
 
+def test_requests_of_earlier_versions_are_taken(server: FuzzedServer, known: list[str]) -> None:
+    """As they were sent, but for ids of inputs that are there; where a request names files, there are none."""
+    for path in sorted(RECORDED.glob("*.json")):
+        codes: Counter[tuple[str, grpc.StatusCode]] = Counter()
+        for number, one in enumerate(json.loads(path.read_text())["requests"]):
+            method, request = SUBMITS[one["kind"]].method, bytes.fromhex(one["request"])
+            request = request.replace(b"r-1", f"{number:03}".encode())  # else all would have one request id
+            for id_, placeholder in _placeholders(request.decode(errors="replace"), known):
+                request = request.replace(placeholder.encode(), id_.encode())  # both are of the same length
+            code, answer, message = server.call(method.path, request)
+            assert code not in {*BROKEN, grpc.StatusCode.UNIMPLEMENTED}, f"{one['kind']}: {code.name} {message}"
+            codes[one["kind"], code] += 1
+            if code is grpc.StatusCode.OK:
+                server.accepted |= set(job_ids(method.response.FromString(answer)))
+        assert {kind for kind, code in codes if code is grpc.StatusCode.OK} >= {"coder", "explanations"}, codes
+
+
 @pytest.mark.parametrize("method", ASKING, ids=lambda method: method.path.rpartition("/")[2])
 def test_no_question_breaks_a_server(server: FuzzedServer, known: list[str], method: Any) -> None:
-    @many(requests(method.request, [], texts(KINDS, [*sorted(server.accepted)[:5], "tokens-" + "1" * 32])))
+    named = [*known[:2], *sorted(server.accepted)[:5], "tokens-" + "1" * 32, "tokenizer.json"]
+
+    @many(requests(method.request, [], texts(KINDS, named)))
     def _(request: bytes) -> None:
-        code, _, message = server.call(method.path, request)
+        code, _, message = server.call(method.path, request, streams=method is methods.DOWNLOAD_PART)
         assert code not in BROKEN, f"{code.name} {message}"
 
     assert server.left_behind() == set()
@@ -186,20 +196,20 @@ def test_a_damaged_manifest_is_named_as_such() -> None:
         assert manifest_from_json(manifest_to_json(read)) == read
 
 
-@pytest.mark.parametrize("layout", ["sparsify", "saelens"])
-def test_no_coder_from_elsewhere_breaks_a_server(server: FuzzedServer, tmp_path: Path, layout: str) -> None:
+@pytest.mark.parametrize(("layout", "case"), [("sparsify", "topk"), ("saelens", "jumprelu_skip_transcoder")])
+def test_no_coder_from_elsewhere_breaks_a_server(server: FuzzedServer, tmp_path: Path, layout: str, case: str) -> None:
     folder = tmp_path / "coder"
-    shutil.copytree(CODERS / "topk", folder)
+    shutil.copytree(CODERS / case, folder, ignore=shutil.ignore_patterns("expected.*"))
     if layout == "sparsify":
         (folder / "cfg.json").write_text('{"activation": "topk", "d_in": 8, "num_latents": 16, "k": 4}')
         (folder / "sae_weights.safetensors").rename(folder / "sae.safetensors")
     files = {path: path.read_bytes() for path in folder.iterdir()}
     method = methods.SUBMITS["coder"].method
     model = {"source": "/models/small"}
-    spec = {"imported": {"source": str(folder), "layout": layout, "model": model, "hookpoint": "layers.1"}}
+    spec = {"imported": {"source": str(folder), "layout": layout, "model": model, "hookpoint": "layers.1.mlp.input"}}
     request = method.request(spec=spec_message(spec, methods.SUBMITS["coder"].spec)).SerializeToString()
 
-    @many(st.sampled_from(sorted(files)).flatmap(lambda path: st.tuples(st.just(path), _bent(files[path]))))
+    @many(st.sampled_from(sorted(files)).flatmap(lambda path: st.tuples(st.just(path), bent(files[path]))))
     def _(change: tuple[Path, bytes]) -> None:
         change[0].write_bytes(change[1])
         code, answer, message = server.call(method.path, request)
@@ -209,11 +219,3 @@ def test_no_coder_from_elsewhere_breaks_a_server(server: FuzzedServer, tmp_path:
             server.accepted |= set(job_ids(method.response.FromString(answer)))
 
     assert server.left_behind() == set()
-
-
-def _bent(data: bytes) -> st.SearchStrategy[bytes]:
-    """A file with damage where it says what it holds: JSON anywhere, safetensors in its length and header."""
-    if data[:1] in b"{[":
-        return st.one_of(damaged(data), documents(json.loads(data)).map(plain))
-    end = 8 + struct.unpack("<Q", data[:8])[0]
-    return st.one_of(damaged(data[:end]).map(lambda head: head + data[end:]), damaged(data))

@@ -7,6 +7,13 @@ def _id(kind: str, digit: str = "1") -> str:
     return f"{kind}-{digit * 32}"
 
 
+STREAMED = {
+    "tokens_id": _id("tokens"),
+    "model": {"source": "/models/small"},
+    "split": "train",
+    "batch_size": 4,
+    "shuffle_tokens": 4096,
+}
 MODEL = {"source": "/models/small", "weights": "rerandomized_incl_emb", "weights_seed": 3, "dtype": "bfloat16"}
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
@@ -56,6 +63,15 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"activations_id": _id("activations"), "architecture": "jumprelu", "expansion_factor": 4.0, "target_l0": 32.0},
         {"activations_id": _id("activations"), "architecture": "matryoshka_batch_topk", "k": 16, "widths": [64, 256]},
         {"imported": {"source": "/coders/one", "layout": "saelens", "model": {"source": "/models/small"}}},
+        {"streamed": STREAMED, "hookpoint": "layers.1", "architecture": "gated", "expansion_factor": 2.0},
+        {"taken": {"coders_id": _id("coders"), "number": 1}},
+    ],
+    "coders": [
+        {
+            "coders": [
+                {"streamed": STREAMED, "hookpoint": "layers.1", "d_sae": 64, "k": 4, "seed": seed} for seed in (0, 1)
+            ]
+        }
     ],
     "sweep": [
         {"base": {"activations_id": _id("activations"), "d_sae": 64}, "ks": [4, 8], "seeds": [0, 1]},
@@ -91,6 +107,16 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
             "stop": {"threshold": 0.6, "batch_count": 4},
         },
         {"latents_id": _id("latents"), "scorer": "intruder", "latent_count": 50, "embedder": {"model": "small"}},
+    ],
+    "triage": [
+        {
+            "latents_id": _id("latents"),
+            "scores_ids": [_id("scores"), _id("scores", "2")],
+            "effects_id": _id("effects"),
+            "quantile": 0.9,
+            "kl_target": 0.5,
+            "embedder": {"model": "small"},
+        }
     ],
     "texts": [{"explanations_id": _id("explanations"), "text_count": 7, "llm": {"model": "judge", "temperature": 1.0}}],
     "scorecard": [

@@ -1,5 +1,7 @@
 """Requests that nobody would send: hypothesis strategies over any protobuf message, and over JSON documents."""
 
+import json
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -149,3 +151,21 @@ def _changed(draw: st.DrawFn, value: Any) -> Any:
         at = draw(st.integers(0, len(value) - 1))
         return [*value[:at], draw(_changed(value[at])), *value[at + 1 :]]
     return draw(json_values)
+
+
+def plain(document: Any) -> bytes:
+    """JSON of a document that may hold NaN."""
+    return json.dumps(document).encode(errors="surrogatepass")
+
+
+def bent(data: bytes) -> st.SearchStrategy[bytes]:
+    """A file with damage where it says what it holds: JSON anywhere, safetensors in its length, header and bytes."""
+    if data[:1] in (b"{", b"["):
+        return st.one_of(damaged(data), documents(json.loads(data)).map(plain))
+    end = 8 + struct.unpack("<Q", data[:8])[0]
+
+    def with_header(header: bytes) -> bytes:
+        return struct.pack("<Q", len(header)) + header + data[end:]
+
+    headers = documents(json.loads(data[8:end])).map(plain).map(with_header)
+    return st.one_of(damaged(data[:end]).map(lambda head: head + data[end:]), headers, damaged(data))

@@ -1,7 +1,6 @@
 """Every kind of job of all four services behind one server, over real NATS and a real store, in this process."""
 
 import asyncio
-import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -50,11 +49,14 @@ class FuzzedServer:
     accepted: set[str] = field(default_factory=set)
     """Jobs that it said it has taken."""
 
-    def call(self, path: str, request: bytes, timeout: float = 30.0) -> tuple[grpc.StatusCode, bytes, str]:
+    def call(
+        self, path: str, request: bytes, timeout: float = 30.0, *, streams: bool = False
+    ) -> tuple[grpc.StatusCode, bytes, str]:
         """Sends bytes to a method; returns the code, the answer and the error's message."""
-        method = self.channel.unary_unary(path, request_serializer=None, response_deserializer=None)
+        method = (self.channel.unary_stream if streams else self.channel.unary_unary)(path)
         try:
-            return grpc.StatusCode.OK, method(request, timeout=timeout), ""
+            answer = method(request, timeout=timeout)
+            return grpc.StatusCode.OK, b"".join(answer) if streams else answer, ""
         except grpc.RpcError as error:
             return error.code(), b"", error.details() or ""
 
@@ -133,8 +135,3 @@ async def _start(bus: Bus, store: Store, environ: Mapping[str, str]) -> Any:
 def job_ids(answer: Any) -> list[str]:
     """The jobs that a submission's answer names."""
     return [answer.job.id] if hasattr(answer, "job") else [coder.job.id for coder in answer.coders]
-
-
-def plain(document: Any) -> bytes:
-    """JSON of a document that may hold NaN."""
-    return json.dumps(document).encode(errors="surrogatepass")

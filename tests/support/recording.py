@@ -1,6 +1,6 @@
 """Writes down how this version speaks and what it stores, for later versions to read: see tests/unit/test_recorded.py.
 
-python -m tests.support.recording    makes tests/unit/recorded/<version>.json, once for each release
+python -m tests.support.recording    makes tests/unit/recorded/<version>.json, or adds kinds that it lacks
 """
 
 import json
@@ -88,10 +88,15 @@ def _parsed(kind: Any, name: str, spec: dict[str, Any]) -> Any:
 
 
 def main() -> int:
-    """Writes the file of this version."""
-    path = RECORDED / f"{__version__}.json"
+    """Writes the file of this version; what is in it stays as it is."""
+    path, made = RECORDED / f"{__version__}.json", recording()
+    if path.exists():
+        before = json.loads(path.read_text())
+        known = {one["kind"] for one in before["requests"]}
+        before["requests"] += [one for one in made["requests"] if one["kind"] not in known]
+        made = before
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(recording(), indent=1) + "\n")
+    path.write_text(json.dumps(made, indent=1) + "\n")
     sys.stderr.write(f"{path}\n")
     return 0
 

@@ -1,5 +1,6 @@
 """Tiny models of several architectures, a tokenizer and texts, made from nothing."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,33 @@ def save_tokenizer(folder: Path, *, special: bool = True, adds_bos: bool = False
     special_tokens = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"} if special else {}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special_tokens).save_pretrained(folder)
     return folder
+
+
+def save_gguf(path: Path, tokenizer: Path) -> Path:
+    """Saves a Llama of one layer, of which only the embedding is there, with a tokenizer; returns its path."""
+    import gguf
+    import numpy as np
+
+    model = json.loads((tokenizer / "tokenizer.json").read_text())["model"]
+    tokens = sorted(model["vocab"], key=model["vocab"].get)
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(128)
+    writer.add_embedding_length(32)
+    writer.add_feed_forward_length(48)
+    writer.add_block_count(1)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([1] * len(tokens))
+    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(1)
+    writer.add_tensor("token_embd.weight", np.zeros((len(tokens), 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

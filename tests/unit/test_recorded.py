@@ -8,6 +8,7 @@ import pytest
 from dragoman.jobs import JobRecord
 from dragoman.manifests import manifest_from_json
 from dragoman.records import ATTEMPTS, DEAD_LETTER, LEASE, RECEIPT, job_from_bytes, job_to_bytes
+from dragoman.rpc import methods
 from dragoman.rpc.convert import job_record, spec_dict
 from dragoman.rpc.wire import event_from_bytes
 from dragoman.store import Store, StoreConfig
@@ -73,5 +74,6 @@ def test_what_a_later_version_adds_does_not_stop_an_earlier_one(recorded: dict[s
     assert b"since_later" not in job_to_bytes(read)
 
 
-def test_there_is_a_recording() -> None:
-    assert FILES
+def test_every_kind_is_recorded() -> None:
+    kinds = {one["kind"] for path in FILES for one in json.loads(path.read_text())["requests"]}
+    assert kinds == {*methods.SUBMITS, "sweep"}, "python -m tests.support.recording adds what is missing"

@@ -6,7 +6,8 @@ Says one line of JSON: the description, or `error` and `reason`. Imports torch a
 import json
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from hooked_models.locations import CONFIG_FILE
 
 _PROBE = (2, 8)
 """Batch and tokens of the pass that measures widths."""
+_MOST_LAYERS = 1000
+"""Each is made before its widths are known, and a configuration may say any number."""
 
 
 class Refused(Exception):
@@ -48,17 +51,30 @@ def source_arguments(path: Path) -> dict[str, Any]:
     return {"pretrained_model_name_or_path": str(path)}
 
 
+@contextmanager
+def _reading(path: Path, what: str, reason: str) -> Generator[None]:
+    """Refuses what a library cannot read, however it says so: a panic of tokenizers is no Exception."""
+    try:
+        if path.is_file():
+            gguf_header.read_header(
+                path
+            )  # first: gguf follows every length, and fills the memory with what is not there
+        yield
+    except (Refused, MemoryError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise Refused(f"{what}: {error or type(error).__name__}", reason) from error
+
+
 def describe_model(path: Path, *, trust_remote_code: bool = False) -> dict[str, Any]:
     """Returns the fields of ModelDescription. Raises Refused when transformers cannot run it."""
     from transformers import AutoConfig
 
-    try:
+    with _reading(path, "its configuration cannot be used", "MODEL_UNSUPPORTED"):
         if trust_remote_code:
             _check_code_is_beside(path)
         config = AutoConfig.from_pretrained(**source_arguments(path), trust_remote_code=trust_remote_code)
-    except (ValueError, OSError, KeyError, TypeError, ImportError) as error:
-        raise Refused(f"its configuration cannot be used: {error}", "MODEL_UNSUPPORTED") from error
-    return describe_config(config, trust_remote_code=trust_remote_code)
+        return describe_config(config, trust_remote_code=trust_remote_code)
 
 
 def _check_code_is_beside(path: Path) -> None:
@@ -77,6 +93,9 @@ def describe_config(config: Any, *, trust_remote_code: bool = False) -> dict[str
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers import AutoModelForCausalLM
 
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    if isinstance(layers, int) and layers > _MOST_LAYERS:
+        raise Refused(f"it has {layers:,} layers; at most {_MOST_LAYERS:,} can be run", "MODEL_UNSUPPORTED")
     with FakeTensorMode(allow_non_fake_inputs=True):
         try:
             model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
@@ -86,6 +105,7 @@ def describe_config(config: Any, *, trust_remote_code: bool = False) -> dict[str
             ) from error
         model.eval()
         base = model.base_model
+        _check_causal(model, base)
         prefix = next(name for name, module in model.named_modules() if module is base)
         widths = _measured(base, prefix, torch.zeros(_PROBE, dtype=torch.long))
     return {
@@ -96,6 +116,19 @@ def describe_config(config: Any, *, trust_remote_code: bool = False) -> dict[str
         "parameters": {name: list(parameter.shape) for name, parameter in model.named_parameters()},
         "widths": widths,
     }
+
+
+def _check_causal(model: Any, base: Any) -> None:
+    """Raises Refused for an encoder: padding at the end of a row would change what stands before it.
+
+    Layers that can be either say which they are. What others do shows when they are loaded (`hooked_models.causality`).
+    """
+    if any(getattr(module, "is_decoder", None) is False for module in base.modules()):
+        raise Refused(
+            f"{type(model).__name__} is not causal as config.json has it: a token sees those after it; expected a "
+            "causal language model (`is_decoder` true)",
+            "MODEL_NOT_CAUSAL",
+        )
 
 
 def _measured(base: Any, prefix: str, input_ids: Any) -> dict[str, int | None]:
@@ -135,16 +168,18 @@ def describe_tokenizer(path: Path, folder: Path) -> dict[str, Any]:
     """Writes tokenizer.json to a folder; returns the fields of TokenizerDescription. Raises Refused for a slow one."""
     from transformers import AutoTokenizer
 
-    try:
+    with _reading(path, "its tokenizer cannot be loaded", "TOKENIZER_UNSUPPORTED"):
         tokenizer: Any = AutoTokenizer.from_pretrained(**source_arguments(path), use_fast=True, trust_remote_code=False)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise Refused(f"its tokenizer cannot be loaded: {error}", "TOKENIZER_UNSUPPORTED") from error
-    if not tokenizer.is_fast:
-        raise Refused(
-            f"its tokenizer ({type(tokenizer).__name__}) has no fast form; a tokenizer.json is needed: convert it "
-            "with transformers (`convert_slow_tokenizer`) and save it with `save_pretrained`",
-            "TOKENIZER_UNSUPPORTED",
-        )
+        if not tokenizer.is_fast:
+            raise Refused(
+                f"its tokenizer ({type(tokenizer).__name__}) has no fast form; a tokenizer.json is needed: convert it "
+                "with transformers (`convert_slow_tokenizer`) and save it with `save_pretrained`",
+                "TOKENIZER_UNSUPPORTED",
+            )
+        return _described(tokenizer, path, folder)
+
+
+def _described(tokenizer: Any, path: Path, folder: Path) -> dict[str, Any]:
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
@@ -179,7 +214,7 @@ def _context_length(path: Path, tokenizer: Any) -> int | None:
         try:
             config: Any = AutoConfig.from_pretrained(**source_arguments(path), trust_remote_code=False)
             return getattr(config.get_text_config(), "max_position_embeddings", None)
-        except (ValueError, OSError, KeyError, TypeError):
+        except (ValueError, OSError, KeyError, TypeError, AttributeError):
             return None
     return int(tokenizer.model_max_length) if tokenizer.model_max_length < 10**9 else None
 

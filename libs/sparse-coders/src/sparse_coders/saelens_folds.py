@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from sparse_coders.coder_files import object_of
 from sparse_coders.errors import MalformedCoder, UnsupportedCoder
 from sparse_coders.form import Form
 
@@ -16,7 +17,7 @@ SCALE_FILE = "activation_scaler.json"
 _WRITTEN_TO = ("hook_resid_", "hook_attn_out", "hook_mlp_out", "hook_embed")
 """Hooks that hold the residual stream or what is added to it."""
 _WITH_LAYER_NORM = ("gpt2", "pythia", "gpt-neo", "gpt-j", "opt-", "bloom", "tinystories", "tiny-stories")
-_PER_TOKEN = {"constant_norm_rescale", "layer_norm"}
+_PER_TOKEN = ("constant_norm_rescale", "layer_norm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,8 @@ def _is_centred(config: Mapping[str, Any]) -> bool:
 
     That changes nothing that the model computes, since LayerNorm takes it out too; it does so for such models only.
     """
-    metadata: Mapping[str, Any] = {**config, **(config.get("metadata") or {})}
-    options: Mapping[str, Any] = metadata.get("model_from_pretrained_kwargs") or {}
+    metadata = {**config, **object_of(config, "metadata")}
+    options = object_of(metadata, "model_from_pretrained_kwargs")
     hook_name = str(metadata.get("hook_name") or metadata.get("hook_point") or "")
     model_name = str(metadata.get("model_name") or "").lower()
     return (

@@ -16,7 +16,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sparse_coders.coder_files import CONFIG_FILE, check_tensor, count_of, read_config, read_tensors
+from sparse_coders.coder_files import (
+    CONFIG_FILE,
+    check_tensor,
+    count_of,
+    counts_of,
+    object_of,
+    read_config,
+    read_tensors,
+)
 from sparse_coders.errors import MalformedCoder, UnsupportedCoder
 from sparse_coders.form import Form, assembled, form_of, shapes
 from sparse_coders.saelens_folds import folded, folds_of
@@ -146,7 +154,7 @@ def load_saelens(
 
 def _current(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns the config with the fields of SAELens 6, whatever version wrote it."""
-    kwargs: Mapping[str, Any] = config.get("activation_fn_kwargs") or {}
+    kwargs = object_of(config, "activation_fn_kwargs")
     activation = config.get("activation_fn", config.get("activation_fn_str", "relu"))
     said = {"architecture": "standard", "normalize_activations": "none", "metadata": {}, **config}
     if activation == "topk" and said["architecture"] in ("standard", "topk"):
@@ -160,7 +168,7 @@ def _current(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _form(config: Mapping[str, Any]) -> Form:
     name = config["architecture"]
-    if name not in _READ:
+    if name not in tuple(_READ):  # it may be anything that JSON can say
         known = ", ".join(_READ)
         raise UnsupportedCoder(f"cfg.json: architecture is {name!r}; of SAELens's, {known} can be run")
     architecture, transcoder, skip = _READ[name]
@@ -179,24 +187,22 @@ def _form(config: Mapping[str, Any]) -> Form:
 
 def _with_training_form(form: Form, config: Mapping[str, Any], found: Mapping[str, Tensor]) -> Form:
     """Returns what a coder was trained as, where SAELens saved it as JumpReLU with one threshold for all latents."""
-    metadata: Mapping[str, Any] = config.get("metadata") or {}
+    metadata = object_of(config, "metadata")
     architecture = _TRAINED_AS.get(str(metadata.get("training_architecture")))
     threshold = found.get("threshold")
     if architecture is None or form.architecture != "jumprelu" or form.transcoder or threshold is None:
         return form
     if not threshold.numel() or not bool((threshold == threshold.flatten()[0]).all()):
         return form
-    widths = _widths(metadata.get("training_architecture_details") or {}, form.d_sae)
+    widths = _widths(object_of(metadata, "training_architecture_details"), form.d_sae)
     nested = architecture == "matryoshka_batch_topk"
     return Form(architecture, form.d_model, form.d_sae, form.d_out, widths=widths if nested else ())
 
 
 def _widths(config: Mapping[str, Any], d_sae: int) -> tuple[int, ...]:
     """Returns the nested widths; SAELens adds d_sae where it is missing."""
-    given = [
-        count_of({"matryoshka_widths": width}, "matryoshka_widths") for width in config.get("matryoshka_widths", ())
-    ]
-    return tuple(given if given and given[-1] == d_sae else [*given, d_sae])
+    given = counts_of(config, "matryoshka_widths")
+    return given if given and given[-1] == d_sae else (*given, d_sae)
 
 
 def _renamed(found: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -220,7 +226,7 @@ def _checked(path: Path, form: Form, found: Mapping[str, Tensor]) -> dict[str, T
             tensors[name] = found[name].T
         elif name == "threshold" and not shape:
             stored = found.get(name)
-            check_tensor(path, name, found, () if stored is None else tuple(stored.shape))
+            check_tensor(path, name, found, () if stored is None or not stored.numel() else tuple(stored.shape))
             tensors[name] = found[name].flatten()[0]
         else:
             check_tensor(path, name, found, shape)

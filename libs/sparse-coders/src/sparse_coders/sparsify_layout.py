@@ -13,7 +13,7 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sparse_coders.coder_files import CONFIG_FILE, check_tensor, count_of, read_config, read_tensors
+from sparse_coders.coder_files import CONFIG_FILE, check_tensor, count_of, counts_of, read_config, read_tensors
 from sparse_coders.errors import MalformedCoder, UnsupportedCoder
 from sparse_coders.form import ARCHITECTURES, Form, assembled, form_of, shapes
 from sparse_coders.sparse_coder import SparseCoder
@@ -140,5 +140,5 @@ def _form(config: Mapping[str, Any]) -> Form:
         transcoder=bool(config.get("transcode")),
         skip=bool(config.get("skip_connection")),
         k=count_of(config, "k", _DEFAULT_K) if architecture == "topk" else None,
-        widths=tuple(count_of({"widths": width}, "widths") for width in config.get("widths") or ()),
+        widths=counts_of(config, "widths"),
     )

@@ -100,11 +100,14 @@ def _nothing_found(spec: ImportedCoder, folder: CoderFolder, names: Sequence[str
 def _config(folder: CoderFolder) -> Mapping[str, Any]:
     try:
         config = json.loads(folder.read(CONFIG_FILE))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         said = f"{folder.source}/{CONFIG_FILE} is not JSON: {error}"
         raise InvalidSpec(said, field=FIELD, reason="MALFORMED_CODER") from error
     if not isinstance(config, dict):
         said = f"{folder.source}/{CONFIG_FILE} holds a {type(config).__name__}; expected a JSON object"
+        raise InvalidSpec(said, field=FIELD, reason="MALFORMED_CODER")
+    if not isinstance(config.get("metadata") or {}, dict):  # pyright: ignore[reportUnknownMemberType]
+        said = f"{folder.source}/{CONFIG_FILE}: its metadata is no JSON object"
         raise InvalidSpec(said, field=FIELD, reason="MALFORMED_CODER")
     return config  # pyright: ignore[reportUnknownVariableType]
 
