@@ -52,13 +52,7 @@ def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator
         _check_answers(spec, tally, explained)
     ordered = [scores.get(latent) or latent_score(row, (), how) for latent, row in of_latent.items()]
     summed = statistics(ordered, tally, how, spec.null_count, method.label_free)
-    summed |= {why: sum(row["stopped"] == why for row in ordered) for why in (OVER_BUDGET, PLANNED)}
-    if spec.stop:
-        summed["stopping"] = _stopping(ordered)
-    if EFFECTS in method.needs:
-        summed["steering"] = steering_statistics(ordered)
-    if explained.explanations:
-        summed["labels"] = label_statistics(explained.explanations)
+    summed |= _further_statistics(spec, ordered, explained)
     if types:
         summed["by_type"] = type_statistics(types, how)
     yield Part(EXAMPLES, path=path, row_count=writer.row_count)
@@ -70,6 +64,18 @@ def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator
     )
     if types:
         yield Part(TYPES, data=table_bytes(types, TYPES_SCHEMA), row_count=len(types))
+
+
+def _further_statistics(spec: ScoresSpec, rows: Sequence[Mapping[str, Any]], explained: Explained) -> dict[str, Json]:
+    """Those that only some jobs have, and what was not asked."""
+    found: dict[str, Json] = {why: sum(row["stopped"] == why for row in rows) for why in (OVER_BUDGET, PLANNED)}
+    if spec.stop:
+        found["stopping"] = _stopping(rows)
+    if EFFECTS in METHODS[spec.scorer].needs:
+        found["steering"] = steering_statistics(rows)
+    if explained.explanations:
+        found["labels"] = label_statistics(explained.explanations)
+    return found
 
 
 def _known(spec: ScoresSpec, context: Context, explained: Explained) -> dict[int, dict[str, Any]]:
