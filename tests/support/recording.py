@@ -55,7 +55,12 @@ def recording() -> dict[str, Any]:
     """Requests of every kind, and one of everything that lies in NATS and the store, as bytes in hex."""
     kinds = all_kinds({}, Store(StoreConfig()))
     requests = [
-        {"kind": kind, "request": _request(kind, spec), "spec": _parsed(kinds.get(kind), kind, spec)}
+        {
+            "kind": kind,
+            "version": kinds[kind].version if kind in kinds else 0,
+            "request": _request(kind, spec),
+            "spec": _parsed(kinds.get(kind), kind, spec),
+        }
         for kind, specs in EXAMPLES.items()
         for spec in specs
     ]

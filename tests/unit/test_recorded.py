@@ -40,7 +40,9 @@ def test_a_recorded_request_means_what_it_meant(recorded: dict[str, Any]) -> Non
         given = spec_dict(request.spec)
         kind = kinds.get(one["kind"])
         now = given if kind is None else kind.spec.model_validate(given).model_dump(mode="json")
-        assert missing(one["spec"], now) == [], one["kind"]
+        # A kind of a higher version may have other defaults; what was said still counts.
+        raised = kind is not None and kind.version > one["version"]
+        assert missing(given if raised else one["spec"], now) == [], one["kind"]
         assert request.request_id == "r-1"
 
 
