@@ -138,6 +138,9 @@ class Rough:
     random: random.Random
     only: Sequence[str] = ()
     """Steps that are made anew; empty: all."""
+    victims: Sequence[str] = ONE_OF
+    kills: int = 0
+    """Of each run; 0: one to three."""
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     killing: threading.Lock = field(default_factory=threading.Lock)
 
@@ -190,10 +193,10 @@ class Rough:
     def _moments(self, step: str) -> list[float]:
         """One to three moments between the submission and a little after when the job should have ended."""
         end = min(self.made.seconds[step], 20.0) + 1.0
-        return sorted(self.random.uniform(0.0, end) for _ in range(self.random.choice((1, 1, 2, 3))))
+        return sorted(self.random.uniform(0.0, end) for _ in range(self.kills or self.random.choice((1, 1, 2, 3))))
 
     def _kill(self, kind: str) -> None:
-        victim, away = self.random.choice(ONE_OF), self.random.uniform(0.0, 2.0)
+        victim, away = self.random.choice(self.victims), self.random.uniform(0.0, 2.0)
         service = SERVICE_OF_ALL[kind]
         with self.killing:
             self._kill_one(victim, service, away)
@@ -279,6 +282,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-scorecard", action="store_true", help="saves the control side in the quiet world")
     parser.add_argument("--only", nargs="+", default=(), help="steps that are made anew, as the quiet world names them")
+    parser.add_argument("--victims", nargs="+", choices=ONE_OF, default=ONE_OF, help="what is killed")
+    parser.add_argument("--kills", type=int, default=0, help="of each run; default: one to three")
     parser.add_argument("--minutes", type=float, default=600.0, help="begin no run after so long")
     parser.add_argument("--manifests", type=Path, help="write the quiet world's manifests there, for fuzzing")
     options = parser.parse_args()
@@ -319,7 +324,7 @@ def _prepare(cluster: Cluster, llm: Any, model: Path, corpus: Path, options: arg
         cluster.kill(name, signal.SIGTERM)
     world = World("rough", cluster, llm, model, corpus, one_thread)
     copy(quiet.store(), world.store())
-    return Rough(world.start(), made, quiet.store(), random.Random(), options.only)
+    return Rough(world.start(), made, quiet.store(), random.Random(), options.only, options.victims, options.kills)
 
 
 if __name__ == "__main__":
