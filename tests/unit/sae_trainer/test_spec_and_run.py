@@ -52,9 +52,9 @@ def test_defaults_follow_the_rules_of_the_proto() -> None:
 @pytest.mark.parametrize(
     ("run_tokens", "fields", "dead_tokens"),
     [
-        (204_800, {}, 204_800 // 4),
-        (2_048_000, {}, 1000 * 4608 // 32),
-        (2_048_000, {"architecture": "relu", "target_l0": 16}, 1000 * 4608 // 16),
+        (102_400, {}, 102_400 // 4),
+        (1_024_000, {}, 300 * 4608 // 32),
+        (1_024_000, {"architecture": "relu", "target_l0": 16}, 300 * 4608 // 16),
         (20_480_000, {}, 20_480_000 // 50),
         (20_480_000, {"dead_tokens": 7}, 7),
     ],

@@ -16,8 +16,8 @@ _NESTED_SHARES = (16, 8, 4, 2)
 _LARGEST_DEFAULT_WARMUP = 1000
 _LARGEST_DEFAULT_DEAD_TOKENS = 10_000_000
 _DEAD_SHARE = 50
-_DEAD_INTERVALS = 1000
-"""A latent is dead when it fires a thousandth as often as the mean latent, or not in a 50th of the run."""
+_DEAD_INTERVALS = 300
+"""A latent is dead when it was idle for a 50th of the run, and for 300 times as long as the mean latent is."""
 
 
 class ImpossibleRun(ValueError):
