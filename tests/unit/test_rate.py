@@ -23,3 +23,10 @@ def test_only_the_last_ten_seconds_count() -> None:
     assert rate.value == pytest.approx(4.0)
     rate.add(3.0, 30.0)
     assert rate.value == 0.0, "a task that begins anew is not known yet"
+
+
+def test_units_that_come_together_after_a_pause_took_the_pause() -> None:
+    rate = Rate()
+    for units, second in enumerate((0.0, 5.0, 20.0, 20.01), start=1):
+        rate.add(float(units), second)
+    assert rate.value == pytest.approx(2.0 / 15.01)

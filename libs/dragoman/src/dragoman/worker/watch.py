@@ -194,7 +194,7 @@ def _failure(said: Said) -> Failure:
 
 
 class Rate:
-    """Units per second over about the last ten seconds.
+    """Units per second over about the last ten seconds, longer where fewer than two were done in these.
 
     What comes in the first second of getting on does not count: answers that were stored come all at once.
     """
@@ -208,8 +208,14 @@ class Rate:
         """Takes how much is done at a time, in seconds of a clock that only goes on."""
         if done > 0.0:
             self._began = min(self._began, now)
-        kept = [mark for mark in self._marks if now - mark[0] < 10.0 and mark[1] <= done][-200:]
-        self._marks = [*(kept if now - self._began >= 1.0 else ()), (now, done)]
+        marks = self._marks
+        if now - self._began < 1.0 or (marks and done < marks[-1][1]):
+            marks.clear()
+        elif len(marks) > 1 and now - marks[-2][0] < 0.05:
+            marks.pop()
+        marks.append((now, done))
+        while len(marks) > 2 and now - marks[1][0] >= 10.0:
+            marks.pop(0)
 
     @property
     def value(self) -> float:
