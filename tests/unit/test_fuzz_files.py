@@ -140,6 +140,7 @@ def test_what_fuzzing_has_found_in_coders_is_refused(tmp_path: Path) -> None:
     folder = shutil.copytree(CODERS / "matryoshka_batchtopk", tmp_path / "coder")
     config = json.loads((folder / "cfg.json").read_text())
     changes = {
+        "d_in": 2**31 - 1,
         "metadata": [1],
         "architecture": ["topk"],
         "normalize_activations": {"none": 1},

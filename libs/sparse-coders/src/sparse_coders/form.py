@@ -17,6 +17,8 @@ from sparse_coders.topk_coder import TopKCoder
 _PLAIN = {kind.architecture: kind for kind in (ReLUCoder, JumpReLUCoder, BatchTopKCoder, GatedCoder)}
 ARCHITECTURES = (TopKCoder.architecture, *_PLAIN, MatryoshkaCoder.architecture)
 """Every architecture that can be run."""
+_MOST_WEIGHTS = 2**44
+"""Of a matrix: 64 TiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +58,20 @@ def empty_coder(form: Form) -> SparseCoder:
             f"cfg.json: no transcoder, but d_out is {form.d_out} with d_in {form.d_model} and skip_connection is "
             f"{form.skip}; only a transcoder has another width out or a skip connection"
         )
-    options = CoderOptions(d_out=form.d_out, transcoder=form.transcoder, skip=form.skip)
-    with torch.device("meta"):
-        if form.architecture == TopKCoder.architecture:
-            k = form.k or 0
-            if k > form.d_sae:
-                raise MalformedCoder(f"cfg.json: k is {k} but there are only {form.d_sae} latents")
-            return TopKCoder(form.d_model, form.d_sae, k, **options)
-        if form.architecture == MatryoshkaCoder.architecture:
-            return MatryoshkaCoder(form.d_model, form.d_sae, widths=form.widths, **options)
-        return _PLAIN[form.architecture](form.d_model, form.d_sae, **options)
+    if form.d_sae * max(form.d_model, form.d_out) > _MOST_WEIGHTS:
+        raise MalformedCoder(
+            f"cfg.json: d_in is {form.d_model}, d_out {form.d_out}, and there are {form.d_sae} latents; "
+            "no coder has so many weights"
+        )
+    options = CoderOptions(d_out=form.d_out, transcoder=form.transcoder, skip=form.skip, device="meta")
+    if form.architecture == TopKCoder.architecture:
+        k = form.k or 0
+        if k > form.d_sae:
+            raise MalformedCoder(f"cfg.json: k is {k} but there are only {form.d_sae} latents")
+        return TopKCoder(form.d_model, form.d_sae, k, **options)
+    if form.architecture == MatryoshkaCoder.architecture:
+        return MatryoshkaCoder(form.d_model, form.d_sae, widths=form.widths, **options)
+    return _PLAIN[form.architecture](form.d_model, form.d_sae, **options)
 
 
 def assembled(
