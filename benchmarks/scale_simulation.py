@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from activation.core.entries import EncodedEntries
 from activation.encoded_part import write_encoded
-from dragoman import planner
+from dragoman import planner, stages
 from dragoman.artifacts import Manifest, PartInfo
 from dragoman.bus import Bus, BusConfig
 from dragoman.folder import FolderArtifact, file_sha256
@@ -235,7 +235,7 @@ async def _task(shell: _Shell, message: Any) -> None:
 
 async def simulate_jobs(url: str, store: Store, nats_pid: int) -> list[dict[str, Any]]:
     """Jobs of several numbers of tasks, with the real planner, on a real NATS server and object store."""
-    planner.MAX_TASKS = max(TASKS)  # lifted here alone, to see beyond it
+    stages.MAX_TASKS = max(TASKS)  # lifted here alone, to see beyond it
     kinds: Any = {"bulk": _Bulk()}
     shells: list[_Shell] = []
     for count in TASKS:
