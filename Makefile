@@ -30,7 +30,7 @@ test: setup  ## all tests, against real servers
 	$(PYTEST) tests/e2e tests/faults tests/integration tests/unit tests/deploy -n 3 --no-loadscope-reorder -m "not full"
 
 faults: setup  ## the fault tests alone, with their output
-	$(PYTEST) tests/faults -v -s
+	$(PYTEST) tests/faults tests/integration/test_trainer_service.py -v -s
 
 INPUTS ?= 10000
 

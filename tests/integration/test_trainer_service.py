@@ -43,7 +43,7 @@ FIELDS: Mapping[str, Any] = {
     "d_sae": 96,
     "k": 3,
     "batch_tokens": 100,
-    "epochs": 100.0,
+    "epochs": 50.0,
     "learning_rate": 3e-3,
     "checkpoint_steps": 50,
 }
@@ -156,52 +156,71 @@ def test_a_coder_survives_the_death_of_its_worker_and_of_a_checkpoint_and_is_eva
     assert (statistics["token_count"], statistics["document_overlap_count"]) == (1000, 0)
 
 
-def submit_all(
-    cluster: Cluster, source: FolderArtifact, tokens: FolderArtifact, model: Path
-) -> tuple[pb.SubmitSweepRequest, list[Any]]:
-    """Submits a sweep of two, a coder of two processes, and two coders that one stream trains."""
-    base: dict[str, Any] = {"activations_id": source.id, **SWEPT}
-    spec = pb.SweepSpec(base=pb.CoderSpec(**base), ks=[3])
+def descendants(pid: int) -> set[int]:
+    """Processes that a process has started, and those that these have."""
+    found = {int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()}
+    return found.union(*(descendants(child) for child in found))
+
+
+def transcoded(cluster: Cluster, folder: Path) -> FolderArtifact:
+    """Activations of two hookpoints in the cluster's store."""
+    x = planted_activations(2000, 16, 24, 3)
+    return put(cluster, write_activations(folder, x.split(1000), targets=(x @ x[:16].T).split(1000)))
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_worker_is_killed_at_random_moments(cluster: Cluster, tmp_path: Path) -> None:
+    source = transcoded(cluster, tmp_path / "a")
+    spec = pb.SweepSpec(base=pb.CoderSpec(activations_id=source.id, **SWEPT), ks=[3])
     spec.architectures.extend([pb.ARCHITECTURE_TOPK, pb.ARCHITECTURE_JUMPRELU])
     request = pb.SubmitSweepRequest(spec=spec, request_id="sweep")
     swept = stub(cluster).SubmitSweep(request, timeout=60).coders
     assert [one.label for one in swept] == ["architecture=topk k=3", "architecture=jumprelu target_l0=3"]
     assert [one.created for one in swept] == [True, True]
-    ranked = pb.SubmitCoderRequest(spec=pb.CoderSpec(**base, k=3, ranks=2))
-    stream = pb.StreamedActivations(
-        tokens_id=tokens.id, model=ModelRef(source=str(model)), batch_size=1, shuffle_tokens=16 * (CTX_LEN - 1)
-    )
-    common: dict[str, Any] = {**STREAMED_RUN, "streamed": stream}
-    coders = [pb.CoderSpec(k=3, **common), pb.CoderSpec(architecture=pb.ARCHITECTURE_JUMPRELU, target_l0=3, **common)]
-    together = pb.SubmitCodersRequest(spec=pb.CodersSpec(coders=coders))
-    jobs = [stub(cluster).SubmitCoder(ranked, timeout=60).job, stub(cluster).SubmitCoders(together, timeout=60).job]
-    return request, [*(one.job for one in swept), *jobs]
+    jobs = Jobs(cluster.channel("sae_trainer-serve"), "coder")
+    for pause in numpy.random.default_rng().uniform(0, 2, 3):
+        jobs.until_running(swept[0].job.id)
+        time.sleep(pause)
+        cluster.restart("sae_trainer-work")
+    for one in swept:
+        done = jobs.wait(one.job.id, 180)
+        assert done.state == SUCCEEDED, f"{done}\n{cluster.log('sae_trainer-work')[-3000:]}"
+        kind = CoderKind(local(cluster))
+        assert_undisturbed(cluster, one.job.id, kind, {"activations": source}, tmp_path / one.label)
+    again = stub(cluster).SubmitSweep(request, timeout=60).coders
+    assert [(one.job.id, one.created) for one in again] == [(one.job.id, False) for one in swept]
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_at_random_moments_whatever_it_trains(cluster: Cluster, tmp_path: Path) -> None:
-    x = planted_activations(2000, 16, 24, 3)
-    source = put(cluster, write_activations(tmp_path / "a", x.split(1000), targets=(x @ x[:16].T).split(1000)))
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_two_processes_and_coders_of_one_pass_killed_at_random_moments(cluster: Cluster, tmp_path: Path) -> None:
+    """Neither leaves a process behind, and both end in the bytes of a run that nobody disturbed."""
+    source = transcoded(cluster, tmp_path / "a")
     tokens = put(cluster, write_tokens(tmp_path / "tokens", VOCAB))
     tiny_model("llama").save_pretrained(tmp_path / "model")
-    request, submitted = submit_all(cluster, source, tokens, tmp_path / "model")
-    jobs = Jobs(cluster.channel("sae_trainer-serve"), "coder")
-    for job, pause in zip(submitted, numpy.random.default_rng().uniform(0, 2, len(submitted)), strict=True):
-        if job is not submitted[1]:  # it has another architecture than the first, and nothing else
-            jobs.until_running(job.id)
-            time.sleep(pause)
-            cluster.restart("sae_trainer-work")
-    for job in submitted:
-        done = jobs.wait(job.id, 180)
+    model = ModelRef(source=str(tmp_path / "model"))
+    stream = pb.StreamedActivations(tokens_id=tokens.id, model=model, batch_size=1, shuffle_tokens=16 * (CTX_LEN - 1))
+    common: dict[str, Any] = {**STREAMED_RUN, "streamed": stream}
+    several = [pb.CoderSpec(k=3, **common), pb.CoderSpec(architecture=pb.ARCHITECTURE_JUMPRELU, target_l0=3, **common)]
+    ranked = pb.CoderSpec(activations_id=source.id, **SWEPT, k=3, ranks=2)
+    coder = stub(cluster).SubmitCoder(pb.SubmitCoderRequest(spec=ranked), timeout=60).job.id
+    together = pb.SubmitCodersRequest(spec=pb.CodersSpec(coders=several))
+    coders = stub(cluster).SubmitCoders(together, timeout=240).job.id  # the model is described first
+    jobs, killed = Jobs(cluster.channel("sae_trainer-serve"), "coder"), set[int]()
+    for job_id in (coder, coders):
+        jobs.until_running(job_id)
+        time.sleep(numpy.random.default_rng().uniform(0, 2))
+        killed |= descendants(cluster.processes["sae_trainer-work"].pid)
+        cluster.restart("sae_trainer-work")
+    for job_id in (coder, coders):
+        done = jobs.wait(job_id, 300)
         assert done.state == SUCCEEDED, f"{done}\n{cluster.log('sae_trainer-work')[-3000:]}"
-    *alone, together = submitted
-    for number, job in enumerate(alone):
-        folder = tmp_path / f"local-{number}"
-        assert_undisturbed(cluster, job.id, CoderKind(local(cluster)), {"activations": source}, folder)
-    kind = CodersKind(local(cluster), host_of(local(cluster), None))
-    assert_undisturbed(cluster, together.id, kind, {"tokens": tokens}, tmp_path / "together")
-    again = stub(cluster).SubmitSweep(request, timeout=60).coders
-    assert [(one.job.id, one.created) for one in again] == [(job.id, False) for job in submitted[:2]]
+    assert not [pid for pid in killed if Path(f"/proc/{pid}").exists()], "a killed worker left processes"
+    settings = local(cluster)
+    assert_undisturbed(cluster, coder, CoderKind(settings), {"activations": source}, tmp_path / "coder")
+    kind = CodersKind(settings, host_of(settings, None))
+    assert_undisturbed(cluster, coders, kind, {"tokens": tokens}, tmp_path / "coders")
 
 
 @pytest.mark.slow

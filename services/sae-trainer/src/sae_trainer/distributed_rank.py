@@ -1,8 +1,10 @@
 """What one of several processes that train a coder together does. Imports torch, and no more than it needs."""
 
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Literal
@@ -68,6 +70,7 @@ def serve(
         x: Shared memory of a batch that the coder reads.
         y: Of what it shall give; x itself for an autoencoder.
     """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(sharing.threads)
     on_gpu, local_rank = sharing.device == "cuda", int(os.environ["LOCAL_RANK"])
     device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
@@ -84,6 +87,14 @@ def serve(
         pass
     finally:
         dist.destroy_process_group()
+
+
+def _end_with_parent() -> None:
+    """A task that is killed must not leave ranks that hold its GPUs, whatever they wait for."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 class _Rank:

@@ -11,8 +11,9 @@ _FLOAT_BYTES = 4
 _BATCHES = 3
 _MOMENTS = {"adam": 2, "signum": 2, "muon": 3, "schedule_free": 3}
 """Tensors as large as the weights that an optimiser keeps, or makes in a step."""
-_DENSE_COPIES = 1
-"""What the plain trainer of all architectures but TopK takes besides, as large as the weights: dead latents' rows."""
+_DEAD_COPIES = 1
+"""Rows of dead latents, at worst of all: in plain training beside the gradient; in compiled kernels, which have no
+gradient, these and what the auxiliary loss adds to them."""
 _LATENT_BYTES = 12 * 256 * _FLOAT_BYTES
 """What it takes for each latent: a dozen tensors of a tile of 256 tokens; measured."""
 _WORKING_BYTES = 2**28
@@ -43,10 +44,9 @@ def footprint(spec: CoderSpec, run: Run, width: int, d_out: int, shuffle_bytes: 
     """Returns what a run holds: `width` is d_model, and of a transcoder d_model + d_out, what is read of a token."""
     d_model = width - d_out if spec.transcoder else width
     count = run.d_sae * (d_model + d_out) + d_out + 3 * run.d_sae + (d_model * d_out if spec.skip else 0)
-    copies = 2 + _MOMENTS[spec.optimiser] + (spec.ema_decay is not None)
+    copies = 2 + _MOMENTS[spec.optimiser] + _DEAD_COPIES + (spec.ema_decay is not None)
     working = _WORKING_BYTES
     if spec.architecture not in ("topk", *BASELINES) or spec.transcoder:
-        copies += _DENSE_COPIES
         working += run.d_sae * _LATENT_BYTES
     batches = _BATCHES * run.batch_tokens * width * _FLOAT_BYTES
     weights = count * copies * _FLOAT_BYTES
