@@ -39,7 +39,7 @@ class Jobs:
     def events(self, job_id: str, *, follow: bool = False) -> Iterator[job_pb2.JobEvent]:
         """Yields a job's events from its first."""
         request = job_service_pb2.WatchJobsRequest(job_ids=[job_id], follow=follow)
-        for response in self.stub.WatchJobs(request, timeout=120):
+        for response in self.stub.WatchJobs(request, timeout=600):
             yield response.event
 
     def until_running(self, job_id: str) -> None:
