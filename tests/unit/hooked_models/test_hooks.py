@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 from dragoman.errors import InvalidSpec, UserTaskError
+from hooked_models.batches import batches
 from hooked_models.core.control import Occurrences
 from hooked_models.core.forward import run_batches
 from hooked_models.core.hooks import Capture
 from hooked_models.core.names import full_name
 from hooked_models.describe import describe_config
 from hooked_models.description import ModelDescription
+from hooked_models.models import LoadedModel
 from torch import nn
+from transformers import AutoModelForCausalLM, BartConfig, MixtralConfig
 
 from tests.support.tiny import CONFIGS, LAST_BUT_ONE, tiny_model
 
@@ -129,12 +132,38 @@ def test_a_description_names_every_width_that_a_real_pass_gives(name: str) -> No
     model, said = tiny_model(name), describe_config(CONFIGS[name]())
     described = ModelDescription(**said)
     assert described.widths[LAST_BUT_ONE[name]] == 32
-    for hookpoint, width in described.widths.items():
-        inner = hookpoint.removeprefix(f"{described.base_prefix}.")
-        with Capture(model.base_model, [inner]) as capture:
-            assert capture.run(IDS)[inner].shape == (2, 9, width)
+    widths = {name.removeprefix(f"{described.base_prefix}."): width for name, width in described.widths.items()}
+    with Capture(model.base_model, list(widths)) as capture:
+        found = capture.run(IDS)
+    assert {name: tuple(value.shape) for name, value in found.items()} == {n: (2, 9, w) for n, w in widths.items()}
     assert described.vocab_size == 300
     assert described.context_length == (None if name == "mamba" else 128)
+
+
+def test_experts_have_widths_too() -> None:
+    config = MixtralConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=60, num_local_experts=4,
+    )  # fmt: skip
+    widths = ModelDescription(**describe_config(config)).widths
+    assert {hookpoint: widths[f"model.layers.1.mlp{hookpoint}"] for hookpoint in ("", ".input", ".gate")} == {
+        "": 32, ".input": 32, ".gate": 4,
+    }  # fmt: skip
+    with Capture(AutoModelForCausalLM.from_config(config).eval().model, ["layers.1.mlp.gate"]) as capture:
+        assert capture.run(IDS)["layers.1.mlp.gate"].shape == (2, 9, 4)
+
+
+def test_a_decoder_without_an_encoder_has_hookpoints_and_control_weights() -> None:
+    config = BartConfig(
+        d_model=32, decoder_layers=2, decoder_attention_heads=4, decoder_ffn_dim=48, vocab_size=60,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    described = ModelDescription(**describe_config(config))
+    assert described.widths["model.decoder.layers.1"] == 32
+    model = LoadedModel(AutoModelForCausalLM.from_config(config).eval(), torch.device("cpu"), 0)
+    tokens, documents = np.full((2, 8), 7, np.int32), np.zeros((2, 8), np.int32)
+    found = next(batches(model, ["model.decoder.layers.0.input"], tokens, documents, 0, 2)).activations
+    assert len(torch.unique(found["model.decoder.layers.0.input"], dim=0)) == 16, "noise of its own for each"
 
 
 def test_an_unknown_hookpoint_is_answered_with_the_nearest_real_names() -> None:

@@ -9,10 +9,12 @@ import pytest
 import torch
 from dragoman.errors import UserTaskError
 from hooked_models.core.control import Occurrences
+from hooked_models.describe import Refused, describe_config
 from hooked_models.locations import MODEL, Locations
 from hooked_models.model_ref import ModelRef
 from hooked_models.models import LoadedModel, ModelSlot, choose_device, load_model, stored_parameters
 from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertLMHeadModel
 
 from tests.support.tiny import tiny_model
 
@@ -112,6 +114,26 @@ def test_only_the_control_has_occurrences_that_differ(model_folder: Callable[[st
             occurrences.place([0])
             embedded: Any = model.base.get_input_embeddings()(ids)[0]  # type: ignore[operator]
         assert len(torch.unique(embedded, dim=0)) == distinct
+
+
+def test_an_encoder_is_refused_by_its_configuration_and_by_what_it_does(tmp_path: Path) -> None:
+    for is_decoder in (False, True):
+        config = BertConfig(
+            hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, vocab_size=50,
+            is_decoder=is_decoder,
+        )  # fmt: skip
+        folder = tmp_path / str(is_decoder)
+        BertLMHeadModel(config).save_pretrained(folder)
+        if is_decoder:
+            assert describe_config(config)["architecture"] == "BertLMHeadModel"
+            assert _slot(tmp_path).get(_ref(tmp_path, folder))
+        else:
+            with pytest.raises(Refused, match="is not causal as") as refused:
+                describe_config(config)
+            assert refused.value.reason == "MODEL_NOT_CAUSAL"
+            with pytest.raises(UserTaskError, match="changes with the tokens after it") as caught:
+                _slot(tmp_path).get(_ref(tmp_path, folder))
+            assert caught.value.reason == "MODEL_NOT_CAUSAL"
 
 
 def test_hookpoints_are_found_inside_the_base_model() -> None:

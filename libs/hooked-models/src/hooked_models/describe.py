@@ -18,6 +18,8 @@ from hooked_models.locations import CONFIG_FILE
 
 _PROBE = (2, 8)
 """Batch and tokens of the pass that measures widths."""
+_EXPERTS = "batched_mm"
+"""How mixtures of experts are computed in it: the other ways need values, or bfloat16."""
 _MOST_LAYERS = 1000
 """Each is made before its widths are known, and a configuration may say any number."""
 
@@ -93,12 +95,12 @@ def describe_config(config: Any, *, trust_remote_code: bool = False) -> dict[str
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers import AutoModelForCausalLM
 
-    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
-    if isinstance(layers, int) and layers > _MOST_LAYERS:
-        raise Refused(f"it has {layers:,} layers; at most {_MOST_LAYERS:,} can be run", "MODEL_UNSUPPORTED")
+    _check_layers(config)
     with FakeTensorMode(allow_non_fake_inputs=True):
         try:
-            model: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+            model: Any = AutoModelForCausalLM.from_config(
+                config, trust_remote_code=trust_remote_code, experts_implementation=_EXPERTS
+            )
         except (ValueError, ImportError) as error:
             raise Refused(
                 f"it is no causal language model that transformers runs: {error}", "MODEL_UNSUPPORTED"
@@ -111,7 +113,7 @@ def describe_config(config: Any, *, trust_remote_code: bool = False) -> dict[str
     return {
         "architecture": type(model).__name__,
         "base_prefix": prefix,
-        "vocab_size": int(base.get_input_embeddings().weight.shape[0]),
+        "vocab_size": int(model.get_input_embeddings().weight.shape[0]),
         "context_length": getattr(config.get_text_config(), "max_position_embeddings", None),
         "parameters": {name: list(parameter.shape) for name, parameter in model.named_parameters()},
         "widths": widths,
@@ -123,12 +125,19 @@ def _check_causal(model: Any, base: Any) -> None:
 
     Layers that can be either say which they are. What others do shows when they are loaded (`hooked_models.causality`).
     """
-    if any(getattr(module, "is_decoder", None) is False for module in base.modules()):
+    can_be_either = any(getattr(module, "is_decoder", None) is False for module in base.modules())
+    if can_be_either and getattr(model.config, "is_decoder", None) is False:
         raise Refused(
             f"{type(model).__name__} is not causal as config.json has it: a token sees those after it; expected a "
             "causal language model (`is_decoder` true)",
             "MODEL_NOT_CAUSAL",
         )
+
+
+def _check_layers(config: Any) -> None:
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    if isinstance(layers, int) and layers > _MOST_LAYERS:
+        raise Refused(f"it has {layers:,} layers; at most {_MOST_LAYERS:,} can be run", "MODEL_UNSUPPORTED")
 
 
 def _measured(base: Any, prefix: str, input_ids: Any) -> dict[str, int | None]:

@@ -21,7 +21,7 @@ from hooked_models.fingerprints import JsonCache
 from hooked_models.locations import MODEL, MODEL_WITH_CODE, TOKENIZER, FileSet, Located, Locations, made_once
 
 _PATIENCE_S = 300
-_VERSION = "3"
+_VERSION = "4"
 """Of what the child says; part of the keys under which it is remembered."""
 
 

@@ -11,6 +11,7 @@ from dragoman.ids import derived_seed
 from dragoman.models import convert_gguf
 from torch import nn
 
+from hooked_models.causality import looks_ahead
 from hooked_models.core.control import Occurrences
 from hooked_models.core.names import module_of
 from hooked_models.core.quick_linear import quicken
@@ -50,7 +51,7 @@ class LoadedModel:
         """
         if self._control_seed is None:
             return Occurrences(None)
-        embedding: Any = self.base.get_input_embeddings()  # type: ignore[operator]
+        embedding: Any = self.whole.get_input_embeddings()  # type: ignore[operator]
         return Occurrences(embedding, self._control_seed)
 
 
@@ -89,8 +90,9 @@ class ModelSlot:
                     reason="REMOTE_CODE_REFUSED",
                 )
             control_seed = ref.weights_seed if ref.weights == "control" else None
-            self._model = LoadedModel(load_model(self._folder(ref), ref, device), device, control_seed)
-            self._key = key
+            loaded = LoadedModel(load_model(self._folder(ref), ref, device), device, control_seed)
+            _check_causal(ref, loaded)
+            self._model, self._key = loaded, key
         return self._model
 
     def _folder(self, ref: ModelRef) -> Path:
@@ -103,6 +105,15 @@ class ModelSlot:
         if path.is_file():
             return convert_gguf(path, self._cache / "gguf" / located.fingerprint[:32])
         return path
+
+
+def _check_causal(ref: ModelRef, model: LoadedModel) -> None:
+    if looks_ahead(model.base, model.device):
+        raise UserTaskError(
+            f"the model {ref.source} is not causal: what it gives at a token changes with the tokens after it; "
+            "expected a causal language model (of an encoder's architecture, `is_decoder` true in config.json)",
+            reason="MODEL_NOT_CAUSAL",
+        )
 
 
 def load_model(folder: Path, ref: ModelRef, device: torch.device) -> Any:
