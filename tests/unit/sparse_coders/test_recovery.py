@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 import torch
+from sae_trainer.coder_setup import options_of
+from sae_trainer.core.run_length import run_of
+from sae_trainer.spec import CoderSpec
 from sparse_coders import CoderTrainer, Form, Initialisation, SparseCoder, TrainerOptions, initial_coder_of
 from torch import Tensor
 
@@ -72,8 +75,11 @@ def test_defaults_leave_few_latents_unused(architecture: str) -> None:
     x, held_out = correlated(25_000, 0), correlated(2_000, 1)
     target = 8.0 if architecture in {"relu", "gated", "jumprelu"} else None
     form = Form(architecture, 32, 256, 32, k=8, widths=(64, 256))
-    # The service's defaults for this run: 2e-4 / sqrt(d_sae / 2^14), a quarter of the run.
-    coder = trained(form, x, 1.6e-3, 2, TrainerOptions(k=8, target_l0=target, dead_tokens=12_500))
+    sparsity = {"k": 8} if target is None else {"target_l0": target}
+    fields = {"activations_id": "activations-" + "0" * 32, "architecture": architecture, "d_sae": 256, **sparsity}
+    spec = CoderSpec.model_validate({**fields, "batch_tokens": 250, "epochs": 2})
+    run = run_of(spec, 32, len(x))
+    coder = trained(form, x, run.peak_learning_rate, 2, options_of(spec, run, 0))
     acts, indices = coder.encode(held_out)
     assert len(indices[acts > 0].unique()) > 0.65 * 256
     fvu = (coder(held_out) - held_out).square().sum() / (held_out - held_out.mean(0)).square().sum()
