@@ -14,7 +14,7 @@ from tests.unit.sparse_coders.planted import planted_activations, planted_dictio
 
 D_MODEL, ATOMS, ACTIVE = 64, 48, 3
 REVIVED = {"auxk_alpha": 1.0, "dead_tokens": 500, "epochs": 5}
-"""Chosen for this dictionary; the defaults reach 0.89 to 0.95 of it (docs/methods.md)."""
+"""Chosen for this dictionary and so short a run; what defaults find: benchmarks/recovery.py, docs/methods.md."""
 
 
 def trained(form: Form, x: Tensor, rate: float, epochs: int, options: TrainerOptions) -> SparseCoder:
