@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from activation.activations_run import append, tensors_of
 from activation.spec import ActivationsSpec, LatentsSpec, TokensSpec
+from activation.tensor_stream import TensorStream
 from dragoman.artifacts import InputInfo, Manifest, PartInfo
 from dragoman.errors import InvalidSpec, UserTaskError
 from dragoman.folder import FolderArtifact, file_sha256
 from dragoman.kinds import AnyKind
 from dragoman.manifests import MANIFEST_NAME, manifest_to_json
+from hooked_models.core.forward import Batch
 from latent_cache.cache import LatentCache
 from latent_cache.token_rows import TokenRows
 from pydantic import ValidationError
@@ -117,6 +120,14 @@ def test_several_hookpoints_with_inputs_are_byte_equal_to_single_runs(
         assert [(p.name, p.sha256) for p in shards] == [
             (p.name, p.sha256) for p in all_.manifest.parts if p.metadata.get("hookpoint") == name
         ]
+
+
+def test_a_batch_without_a_counted_token_adds_nothing_to_a_shard(tmp_path: Path) -> None:
+    rows, positions = (places.astype(np.int32) for places in np.nonzero(np.zeros((2, 3))))
+    batch = Batch(rows, positions, rows, {"h": torch.empty(0, 4)})
+    with TensorStream(tmp_path / "shard", tensors_of(batch, "h", 0, "float32")) as stream:
+        append(stream, batch, "h", "float32")
+    assert load_file(tmp_path / "shard")["activations"].shape == (0, 4)
 
 
 def test_an_activation_beyond_float16_is_an_error_that_names_the_row(

@@ -67,6 +67,8 @@ def append(stream: TensorStream, batch: Batch, name: str, dtype: str) -> None:
 
 def _bytes(values: Tensor) -> memoryview:
     """Returns the bytes of a tensor, not copied; numpy knows no bfloat16."""
+    if not values.numel():
+        return memoryview(b"")  # of rows without a counted token; such a tensor may have no stride to view
     return values.contiguous().cpu().view(torch.uint8).numpy().reshape(-1).data
 
 
