@@ -113,7 +113,7 @@ class CoderSpec(Spec):
     auxk_alpha: float | None = Field(None, ge=0.0, le=1e3, allow_inf_nan=False)
     resample_tokens: _Int64 | None = None
     dead_tokens: _Int64 | None = None
-    """None: 10,000,000, at most a quarter of the run."""
+    """None: `run_length.default_dead_tokens`."""
     ema_decay: _Decay | None = None
     autocast: Literal["none", "bfloat16"] = "none"
     seed: int = Field(0, ge=-(2**63), le=2**63 - 1)
