@@ -20,6 +20,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,31 @@ def _load(folder: Path) -> LoadedModel:
     return LoadedModel(whole, torch.device("cpu"))
 
 
+class Rates:
+    """Tokens a second and CPU seconds a row of each contestant, round by round."""
+
+    def __init__(self) -> None:
+        self.tokens: dict[str, list[float]] = {}
+        self.cpu: dict[str, list[float]] = {}
+
+    def timed(self, name: str, rows: int, work: Callable[[], Any]) -> Any:
+        """Runs a contestant over so many rows and returns what it gives."""
+        seconds, spent, found = _timed(work)
+        self.tokens.setdefault(name, []).append(rows * CTX_LEN / seconds)
+        self.cpu.setdefault(name, []).append(spent / rows)
+        return found
+
+    def of(self, name: str) -> float:
+        """Returns the median tokens a second."""
+        return statistics.median(self.tokens[name])
+
+    def cpu_ratio(self, name: str, other: str) -> float:
+        """Returns how many times less CPU time a row takes than in the other."""
+        return statistics.median(self.cpu[other]) / statistics.median(self.cpu[name])
+
+
 def measure(live: LiveService, options: argparse.Namespace) -> dict[str, Any]:
-    """Times both in turns; rates are medians in tokens a second."""
+    """Times all in turns; rates are medians in tokens a second."""
     tokens_id = live.tokens(max(8, options.tokens // 3000)).id
     row_count = options.tokens // CTX_LEN
     ids, model, quick = live.rows(tokens_id, row_count), _load(live.model), _load(live.model)
@@ -128,34 +152,29 @@ def measure(live: LiveService, options: argparse.Namespace) -> dict[str, Any]:
     for each in (model, quick):
         floor(each.base, ids[:BATCH_ROWS])
     small = ours(live, tokens_id, row_count // _SMALL)
-    rates: dict[str, list[float]] = {"ours": [], "floor": [], "same_products": []}
-    cpu: dict[str, list[float]] = {name: [] for name in rates}
-    manifest = small
+    rates, manifest = Rates(), small
     for number in range(options.rounds):
         rows = row_count - number  # another number of rows is another job
-        works = {
-            "ours": lambda: ours(live, tokens_id, rows),  # noqa: B023
-            "floor": lambda: floor(model.base, ids[:rows]),  # noqa: B023
-            "same_products": lambda: floor(quick.base, ids[:rows]),  # noqa: B023
-        }
-        for name, work in works.items():
-            seconds, spent, found = _timed(work)
-            manifest = found or manifest
-            rates[name].append(rows * CTX_LEN / seconds)
-            cpu[name].append(spent / rows)
-        say(f"round {number + 1} of {options.rounds}: " + str({n: round(r[-1]) for n, r in rates.items()}))
+        manifest = rates.timed("ours", rows, partial(ours, live, tokens_id, rows))
+        rates.timed("floor", rows, partial(floor, model.base, ids[:rows]))
+        rates.timed("same_products", rows, partial(floor, quick.base, ids[:rows]))
+        say(f"round {number + 1} of {options.rounds}: " + str({n: round(r[-1]) for n, r in rates.tokens.items()}))
     time_steps(live, quick, tokens_id, min(row_count, _STEP_ROWS)).say(min(row_count, _STEP_ROWS) * CTX_LEN)
-    middle = {name: statistics.median(values) for name, values in rates.items()}
+    return _result(rates, small, manifest, options)
+
+
+def _result(rates: Rates, small: Any, manifest: Any, options: argparse.Namespace) -> dict[str, Any]:
     peaks = [round(m.cost["peak_memory_bytes"]) for m in (small, manifest)]
     return {
         "name": "activation_forward",
-        "ratio": round(middle["ours"] / middle["floor"], 3),
+        "ratio": round(rates.of("ours") / rates.of("floor"), 3),
         "goal": GOAL,
-        "cpu_ratio": round(statistics.median(cpu["floor"]) / statistics.median(cpu["ours"]), 3),
-        "of_same_products": round(middle["ours"] / middle["same_products"], 3),
+        "cpu_ratio": round(rates.cpu_ratio("ours", "floor"), 3),
+        "of_same_products": round(rates.of("ours") / rates.of("same_products"), 3),
+        "cpu_of_same_products": round(rates.cpu_ratio("ours", "same_products"), 3),
         "floor": "bare forward pass of the same rows to the same layer; nothing read, kept or stored",
-        "tokens_per_second": {name: round(rate) for name, rate in middle.items()},
-        "rounds": {name: [round(rate) for rate in values] for name, values in rates.items()},
+        "tokens_per_second": {name: round(rates.of(name)) for name in rates.tokens},
+        "rounds": {name: [round(rate) for rate in values] for name, values in rates.tokens.items()},
         "bytes_per_token": round(sum(part.size_bytes for part in manifest.parts) / (options.tokens), 1),
         "peak_bytes": {f"{options.tokens // _SMALL} tokens": peaks[0], f"{options.tokens} tokens": peaks[1]},
         "threads": options.threads,

@@ -57,10 +57,8 @@ def source_arguments(path: Path) -> dict[str, Any]:
 def _reading(path: Path, what: str, reason: str) -> Generator[None]:
     """Refuses what a library cannot read, however it says so: a panic of tokenizers is no Exception."""
     try:
-        if path.is_file():
-            gguf_header.read_header(
-                path
-            )  # first: gguf follows every length, and fills the memory with what is not there
+        if path.is_file():  # read first: gguf follows every length, and fills the memory with what is not there
+            gguf_header.read_header(path)
         yield
     except (Refused, MemoryError, KeyboardInterrupt, SystemExit):
         raise
