@@ -3,15 +3,20 @@
 import asyncio
 import fcntl
 import os
+import secrets
+import time
 from pathlib import Path
 from types import TracebackType
+
+_POLL_SECONDS = 0.05
 
 
 class MachineLock:
     """An advisory file lock, freed by the kernel when its holder dies. Without a path it locks nothing.
 
     A laptop's two cores are shared by four services and a language model: two heavy tasks at once would each take
-    more than twice as long.
+    more than twice as long. Who came first goes first: the kernel alone would let whoever has just let go take the
+    machine again, and a short task of one service could wait for all the long ones of another.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -19,20 +24,8 @@ class MachineLock:
         self._file: int | None = None
 
     async def __aenter__(self) -> None:
-        if self._path is None:
-            return
-        file = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    await asyncio.sleep(0.05)
-        except asyncio.CancelledError:
-            os.close(file)
-            raise
-        self._file = file
+        if self._path is not None:
+            self._file = await _taken(self._path)
 
     async def __aexit__(
         self, type_: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -40,3 +33,60 @@ class MachineLock:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+async def _taken(path: Path) -> int:
+    """Returns a descriptor that holds the lock, when it is this one's turn."""
+    ticket = _Ticket(path.with_name(f"{path.name}.queue"))
+    try:
+        while True:
+            file = _try_lock(path, os.O_CREAT) if ticket.is_first() else None
+            if file is not None:
+                return file
+            await asyncio.sleep(_POLL_SECONDS)
+    finally:
+        ticket.close()
+
+
+class _Ticket:
+    """A place in the queue: a file, named by when its waiter came, that the waiter holds locked while it lives."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
+        file = _try_lock(folder / f".{name}", os.O_CREAT)
+        assert file is not None, "nobody else knows this file yet"
+        self._file = file
+        # Seen by others only now that it is held: one that nobody holds is that of a dead waiter.
+        self._path = (folder / f".{name}").rename(folder / name)
+
+    def is_first(self) -> bool:
+        """Returns whether no living waiter came before; removes the tickets of dead ones."""
+        for path in sorted(self._path.parent.glob("[0-9]*")):
+            if path >= self._path:
+                return True
+            try:
+                file = _try_lock(path)
+            except FileNotFoundError:
+                continue  # it has just left
+            if file is None:
+                return False
+            path.unlink(missing_ok=True)
+            os.close(file)
+        return True
+
+    def close(self) -> None:
+        """Leaves the queue."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def _try_lock(path: Path, flags: int = 0) -> int | None:
+    """Returns a descriptor that holds a file locked until it is closed; None when another holds it."""
+    file = os.open(path, flags | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return None
+    return file
