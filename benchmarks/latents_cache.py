@@ -2,8 +2,8 @@
 
 Ours is a job on a running stack (NATS, object store, one worker): from its submission until the artifact is committed
 and can be read: token rows read, model and coder run, entries sorted, uploaded, inverted, statistics, windows,
-manifest. The floor is the model's forward pass as transformers runs it, stopped at the layer, and one dense product with
-the encoder for every token, by PyTorch; no top-k, nothing stored. The peer is `delphi_cache.py`: with the CLI's
+manifest. The floor is the model's forward pass as transformers runs it, stopped at the layer, and one dense product
+with the encoder for every token, by PyTorch; no top-k, nothing stored. The peer is `delphi_cache.py`: with the CLI's
 own model (AutoModel: all 30 layers), and with the unembedding too. All are timed in turns, in wall time; on a busy
 machine look at `cpu_of_floor`, the same in CPU time of all processes, servers included.
 
