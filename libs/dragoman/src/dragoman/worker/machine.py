@@ -1,12 +1,13 @@
 """One task at a time on a small machine, whichever service it belongs to."""
 
 import asyncio
-import fcntl
 import os
 import secrets
 import time
 from pathlib import Path
 from types import TracebackType
+
+from dragoman.file_lock import try_lock
 
 _POLL_SECONDS = 0.05
 
@@ -40,7 +41,7 @@ async def _taken(path: Path) -> int:
     ticket = _Ticket(path.with_name(f"{path.name}.queue"))
     try:
         while True:
-            file = _try_lock(path, os.O_CREAT) if ticket.is_first() else None
+            file = try_lock(path) if ticket.is_first() else None
             if file is not None:
                 return file
             await asyncio.sleep(_POLL_SECONDS)
@@ -54,7 +55,7 @@ class _Ticket:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
-        file = _try_lock(folder / f".{name}", os.O_CREAT)
+        file = try_lock(folder / f".{name}")
         assert file is not None, "nobody else knows this file yet"
         self._file = file
         # Seen by others only now that it is held: one that nobody holds is that of a dead waiter.
@@ -66,7 +67,7 @@ class _Ticket:
             if path >= self._path:
                 return True
             try:
-                file = _try_lock(path)
+                file = try_lock(path, create=False)
             except FileNotFoundError:
                 continue  # it has just left
             if file is None:
@@ -79,14 +80,3 @@ class _Ticket:
         """Leaves the queue."""
         self._path.unlink(missing_ok=True)
         os.close(self._file)
-
-
-def _try_lock(path: Path, flags: int = 0) -> int | None:
-    """Returns a descriptor that holds a file locked until it is closed; None when another holds it."""
-    file = os.open(path, flags | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        return None
-    return file
