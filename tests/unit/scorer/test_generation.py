@@ -172,6 +172,7 @@ def test_texts_have_dry_runs_and_budgets(laid: p.Laid, tmp_path: Path) -> None:
     at_most = pytest.approx((prompts + 2 * replies) * LATENTS / 1e6)
     assert told["planned_cost"] == {"currency": "USD", "at_most": at_most}
     assert table(dry, "texts.parquet") == []
+    assert dry.manifest.cost == {"spend_USD": 0.0}  # nothing was asked, at the spec's own price
     made = written(laid, tmp_path / "made", token_budget=3 * (prompts + replies) - 1, latents_per_task=4)
     told = statistics(made)
     assert (told["explained"], told["over_budget"], told["latents_with_texts"]) == (LATENTS, LATENTS - 2, 2)

@@ -171,7 +171,7 @@ class TextsKind:
             **found,
             **budget_statistics(spec, counted.metadata if counted else {}),
         }
-        return Summary(summed, sum(found["failed_by_outcome"].values()), spent(self._price, summed))
+        return Summary(summed, sum(found["failed_by_outcome"].values()), spent(spec.price or self._price, summed))
 
 
 def _stage_names(spec: TextsSpec) -> Sequence[str]:
