@@ -12,7 +12,7 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -143,9 +143,7 @@ def peer(name: str, shape: Shape, planted: Planted, seed: int) -> float | None:
     return mmcs(trainer.rows(), planted.dictionary)
 
 
-def absent(name: str, shape: Shape, planted: Planted, seed: int) -> float | None:
-    """For seeds that the peer is left out of."""
-    return None
+Trial = Callable[[str, Shape, Planted, int], float | None]
 
 
 def estimate(values: Sequence[float]) -> str:
@@ -167,10 +165,12 @@ def measured(options: argparse.Namespace) -> dict[Key, list[float]]:
     """Returns MMCS by seed, telling each as it comes: a run that is stopped has told what it found."""
     found: dict[Key, list[float]] = {}
     for seed in range(options.seeds):
+        trials: dict[str, Trial] = {"ours": ours}
+        if seed < options.peer_seeds:
+            trials["dictionary_learning"] = peer
         for shape_name, shape in SHAPES.items():
             planted = planted_of(shape, options.tokens, seed)
             for name in options.architectures:
-                trials = {"ours": ours, "dictionary_learning": peer if seed < options.peer_seeds else absent}
                 for who, trial in trials.items():
                     value = trial(name, shape, planted, seed)
                     if value is not None:
