@@ -159,10 +159,13 @@ def latents_parts(
     data = LatentsWriter(
         corpus.tokens, corpus.documents, corpus.train_row_count, kept, offsets, places, by_latent[latents, places]
     ).parts()
+    in_train, in_test = ((part >= 0).sum() for part in np.split(corpus.documents, [corpus.train_row_count]))
     statistics: dict[str, Json] = {
         "d_sae": len(by_latent),
         "tokens_id": tokens_id,
-        "token_count": int((corpus.documents >= 0).sum()),
+        "token_count": int(in_train + in_test),
+        "train_token_count": int(in_train),
+        "test_token_count": int(in_test),
         "entry_count": len(places),
         "dead_count": int((by_latent == 0).all(axis=1).sum()),
         "rare_count": 0,

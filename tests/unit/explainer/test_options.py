@@ -106,6 +106,7 @@ def test_what_needs_no_language_model_asks_for_none(name: str) -> None:
         ("output", {"example_count": 5}, "example_count", "explainer output has no example_count"),
         ("other_latent", {"explanations_id": ""}, "explanations_id", "needs explanations_id"),
         ("oracle", {"texts": []}, "texts", "explainer oracle needs texts"),
+        ("hypotheses", {"example_count": 1}, "example_count", "can do nothing with 1; expected 2 or more"),
         ("generic", {"sampling": "top"}, "sampling", "explainer generic has no sampling"),
         ("max_act", {"show_strengths": False}, "show_strengths", "max_act has no show_strengths"),
         ("acts_top5", {"example_count": 6}, "example_count", "has example_count 5 by definition, not 6"),
@@ -188,6 +189,8 @@ def test_neighbours_and_other_explanations_must_be_there() -> None:
     assert check(spec_of("other_latent"), explanations=others) == {}
     alone = info(OTHERS, {"latents_id": LATENTS}, parsed=1)
     assert "two or more" in check(spec_of("other_latent"), explanations=alone)["explanations_id"]
+    none = info(OTHERS, {"latents_id": LATENTS}, parsed=0)
+    assert "has 0 explanations" in check(spec_of("other_latent"), explanations=none)["explanations_id"]
     dry = info(OTHERS, {"latents_id": LATENTS, "dry_run": True}, parsed=0)
     assert "is a dry run" in check(spec_of("other_latent"), explanations=dry)["explanations_id"]
     foreign = info(OTHERS, {"latents_id": "latents-" + "2" * 32}, parsed=5)

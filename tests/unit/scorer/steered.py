@@ -33,10 +33,11 @@ def effects_parts(
     places = _places(corpus, rng)
     neutral = [corpus.tokenizer.encode(f"w{a}{b}").ids[0] for a in "abcdefghijklmn" for b in "aeiou"]
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
-    for latent in sorted({*range(latent_count)} - {*left_out}):
+    measured = sorted({*range(latent_count)} - {*left_out})
+    for latent in measured:
         own = [corpus.tokenizer.encode(word).ids[0] for word in p.latent_words(latent)]
-        for target, measured in ((0.1, 0.1), (TARGET, kl(latent))):
-            rows["effects"].append({"latent": latent, "intervention": "add", "kl_target": target, "kl": measured})
+        for target, found in ((0.1, 0.1), (TARGET, kl(latent))):
+            rows["effects"].append({"latent": latent, "intervention": "add", "kl_target": target, "kl": found})
         for number, (row, start, tokens) in enumerate(places):
             place = {"latent": latent, "prompt": number}
             rows["prompts"].append({**place, "row": row, "start": start, "tokens": tokens})
@@ -49,7 +50,9 @@ def effects_parts(
         "prompt_count": PROMPTS, "new_tokens": NEW_TOKENS, **spec,
     }  # fmt: skip
     infos = [PartInfo(name, name, len(bytes_), hashlib.sha256(bytes_).hexdigest()) for name, bytes_ in data.items()]
-    return Parts(Manifest(EFFECTS_ID, "effects", 1, made, {"latents": p.LATENTS_ID}, infos, {}), data)
+    return Parts(
+        Manifest(EFFECTS_ID, "effects", 1, made, {"latents": p.LATENTS_ID}, infos, {"measured": len(measured)}), data
+    )
 
 
 def _places(corpus: Corpus, rng: np.random.Generator) -> list[tuple[int, int, list[int]]]:

@@ -413,6 +413,71 @@ def test_windows_that_the_latents_do_not_keep_are_refused(
     kind.check(spec(active_count=40, inactive_count=1000), infos)
 
 
+@pytest.mark.parametrize(
+    ("scorer", "counts", "field", "message"),
+    [
+        ("intruder", {"active_count": 4}, "active_count", "intruder makes no question of 4; expected 5 or more"),
+        ("decile_intruder", {"active_count": 9}, "active_count", "no question of 9; expected 10 or more"),
+        ("example_embedding", {"active_count": 1}, "active_count", "no question of 1; expected 2 or more"),
+        ("fuzzing", {"active_count": 1, "inactive_count": 1}, "active_count", "no question of 1; expected 2 or more"),
+        ("discrimination", {"inactive_count": 1}, "inactive_count", "no question of 1; expected 2 or more"),
+        ("intruder", {"null_count": 4}, "null_count", "no question of 4; expected 0, for no null, or 5 or more"),
+        ("example_embedding", {"null_count": 1}, "null_count", "no question of 1; expected 0, for no null, or 2 or"),
+    ],
+)
+def test_counts_that_make_no_question_are_refused_and_the_least_make_some(
+    laid: p.Laid, tmp_path: Path, scorer: str, counts: dict[str, int], field: str, message: str
+) -> None:
+    kind = ScoresKind(p.RuleJudge(p.oracle), laid.artifacts, p.RuleEmbedder(p.by_family))
+    with pytest.raises(InvalidSpec, match=message) as error:
+        kind.resolve(spec(scorer, **{"null_count": 0, **counts}))
+    assert [violation.field for violation in error.value.violations] == [field]
+    least = METHODS[scorer].least
+    enough = {"active_count": least.active, "inactive_count": least.inactive, "null_count": least.null}
+    uniform = p.RuleJudge(lambda asked: [0.2] * 5 if "intruder" in scorer else 0.5)
+    kind = ScoresKind(uniform, laid.artifacts, p.RuleEmbedder(p.by_family))
+    made = run_local(kind, spec(scorer, **enough), laid.inputs, tmp_path / "scores")
+    arms = {(e["arm"], e["label"]) for e in table(made, "examples.parquet")}
+    assert arms >= {("score", True), ("shuffled", True)}
+
+
+def test_every_scorer_says_the_fewest_windows_that_make_a_question() -> None:
+    least = {name: (m.least.active, m.least.inactive, m.least.null) for name, m in METHODS.items()}
+    assert {name: counts for name, counts in least.items() if counts != (1, 1, 1)} == {
+        "fuzzing": (2, 1, 1), "intruder": (5, 1, 5), "decile_intruder": (10, 1, 5), "example_embedding": (2, 1, 2),
+        "discrimination": (2, 2, 1), "output": (3, 1, 3),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("made", "statistics", "message"),
+    [
+        ({"split": "train"}, {}, "has read train documents only.*give latents of split all or test"),
+        ({}, {"test_token_count": p.LENGTH - 1}, "has 15 tokens of test documents, and a window takes 16"),
+    ],
+)
+def test_latents_without_test_windows_are_refused(
+    laid: p.Laid, made: dict[str, Any], statistics: dict[str, Any], message: str
+) -> None:
+    infos = _infos(laid)
+    latents = laid.inputs["latents"].manifest
+    manifest = replace(latents, statistics={**latents.statistics, **statistics})
+    infos["latents"] = replace(infos["latents"], spec={**latents.spec, **made}, manifest=manifest)
+    with pytest.raises(InvalidSpec, match=message) as error:
+        ScoresKind(p.RuleJudge(p.oracle), laid.artifacts).check(spec(), infos)
+    assert [violation.field for violation in error.value.violations] == ["latents_id"]
+
+
+def test_one_explanation_is_too_few_to_be_told_from_another(laid: p.Laid) -> None:
+    kind, infos = ScoresKind(p.RuleJudge(p.oracle), laid.artifacts), _infos(laid)
+    alone = {**laid.inputs["explanations"].manifest.statistics, "parsed": 1}
+    manifest = replace(laid.inputs["explanations"].manifest, statistics=alone)
+    infos["explanations"] = replace(infos["explanations"], manifest=manifest)
+    kind.check(spec(), infos)
+    with pytest.raises(InvalidSpec, match="fewer than the 2 explanations that discrimination tells apart"):
+        kind.check(spec("discrimination"), infos)
+
+
 def test_latents_of_an_older_layout_are_refused(laid: p.Laid) -> None:
     infos = _infos(laid)
     manifest = replace(laid.inputs["latents"].manifest, semantics_version=1)

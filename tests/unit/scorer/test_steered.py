@@ -215,6 +215,7 @@ def test_effects_that_a_scorer_does_not_take_or_lacks(
         ({}, {"prompts": "activating"}, "effects_id", "gives it away; expected prompts: random"),
         ({}, {"kl_targets": []}, "effects_id", "made without kl_targets"),
         ({"kl_target": 2.0}, {}, "kl_target", r"2 is no target of .*; it has 0\.1, 1"),
+        ({}, {"selection": {"ranks": [0, 1]}}, "effects_id", "texts of 2 latents, and output sets those of 3 side by"),
         ({"active_count": 27}, {}, "active_count", "27 needs texts after 27 prompts, .* has 24"),
         ({"stop": {"threshold": 0.5}}, {}, "stop", "no positives and negatives"),
     ],
@@ -224,7 +225,8 @@ def test_effects_that_cannot_be_scored_are_refused(
 ) -> None:
     manifests = {role: artifact.manifest for role, artifact in laid.inputs.items()}
     infos = {role: InputInfo(m.id, m.kind, m.spec, m, m.inputs) for role, m in manifests.items()}
-    infos["effects"] = replace(infos["effects"], spec={**infos["effects"].spec, **made})
+    waiting = infos["effects"].manifest if "selection" not in made else None
+    infos["effects"] = replace(infos["effects"], spec={**infos["effects"].spec, **made}, manifest=waiting)
     with pytest.raises(InvalidSpec, match=message) as error:
         ScoresKind(p.RuleJudge(p.oracle), laid.artifacts).check(spec("output", **changes), infos)
     assert [violation.field for violation in error.value.violations] == [field]
@@ -239,7 +241,7 @@ def test_no_latent_at_the_target_fails_the_job(tmp_path: Path) -> None:
 
 def test_the_pipeline_goes_from_explanations_to_scores_of_steered_texts() -> None:
     path = Path(__file__).parents[3] / "services" / "scorer" / "steered.yaml"
-    given = {"explanations": p.EXPLANATIONS_ID, "latents": p.LATENTS_ID, "ranks": "[3, 4]"}
+    given = {"explanations": p.EXPLANATIONS_ID, "latents": p.LATENTS_ID, "ranks": "[3, 4, 5]"}
     jobs = pipeline.load(path, given).jobs
     made = EffectsSpec.model_validate(jobs["effects"].render({}))
     for name in ("faithfulness", "output"):

@@ -104,8 +104,9 @@ def _others_violations(spec: ExplanationsSpec, others: InputInfo) -> Iterator[Vi
         )
     if explained.get("dry_run"):
         yield Violation("explanations_id", f"{others.id} is a dry run and has no explanations; submit it without")
-    if others.manifest is not None and int(str(others.manifest.statistics["parsed"])) == 1:
-        yield Violation("explanations_id", f"{others.id} has one explanation; two or more can be exchanged")
+    elif others.manifest is not None and int(str(others.manifest.statistics["parsed"])) < 2:
+        found = others.manifest.statistics["parsed"]
+        yield Violation("explanations_id", f"{others.id} has {found} explanations; two or more can be exchanged")
 
 
 def _triage_violations(spec: ExplanationsSpec, triage: InputInfo | None) -> Iterator[Violation]:

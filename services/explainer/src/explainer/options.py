@@ -41,6 +41,8 @@ class Form:
     optional: frozenset[str] = frozenset()
     llm: Mapping[str, Json] | None = None
     """Defaults of the language model; None: asks none."""
+    least_examples: int = 1
+    """With fewer windows it cannot do what it does."""
 
     @property
     def options(self) -> frozenset[str]:
@@ -62,7 +64,9 @@ FORMS: Mapping[str, Form] = {
     "no_activations": Form(_WINDOWS, llm=_SHORT),
     "chain_of_thought": Form(_STRENGTHS, llm=_LONG),
     "contrastive": Form({**_STRENGTHS, **_COUNTERS}, llm=_SHORT),
-    "hypotheses": Form({**_COUNTERS, **_STRENGTHS, "counter_count": 10}, llm={"max_tokens": 128}),
+    "hypotheses": Form(
+        {**_COUNTERS, **_STRENGTHS, "counter_count": 10}, llm={"max_tokens": 128}, least_examples=2
+    ),  # of two windows one is shown, and one is tested on
     "max_act": Form({"example_count": 10, "sampling": "top"}, llm=_SHORT),
     "output": Form(_OUTPUT, required=frozenset({"effects_id"}), optional=frozenset({"kl_target"}), llm=_SHORT),
     "ensemble": Form(
@@ -114,6 +118,10 @@ def option_violations(explainer: str, values: Mapping[str, Any]) -> Iterator[Vio
             yield Violation(name, f"explainer {explainer} has no {name}; {_who_has(name)}")
         if not given and name in form.required:
             yield Violation(name, f"explainer {explainer} needs {name}")
+    count = values["example_count"]
+    if count is not None and count < form.least_examples:
+        said = f"explainer {explainer} can do nothing with {count}; expected {form.least_examples} or more"
+        yield Violation("example_count", said)
     for name, value in form.fixed.items():
         if values[name] != value:
             yield Violation(name, f"explainer {explainer} has {name} {value} by definition, not {values[name]}")

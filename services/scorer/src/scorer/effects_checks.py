@@ -38,8 +38,20 @@ def effects_violations(spec: ScoresSpec, effects: InputInfo) -> Iterator[Violati
     if METHODS[spec.scorer].rivals and made.get("prompts") != _RANDOM:
         said = f"{effects.id} has prompts of each latent's own, and what follows them gives it away"
         yield Violation("effects_id", f"{said}; expected prompts: random")
+    yield from _beside_violations(spec, effects)
     yield from _target_violations(spec, effects.id, made)
     yield from _count_violations(spec, effects.id, made)
+
+
+def _beside_violations(spec: ScoresSpec, effects: InputInfo) -> Iterator[Violation]:
+    """Too few latents to set one's texts beside those of others."""
+    chosen: Any = effects.spec.get("selection") or {}
+    named = len(chosen.get("latents") or ()) or len(chosen.get("ranks") or ()) or chosen.get("count") or None
+    count = named if effects.manifest is None else int(str(effects.manifest.statistics["measured"]))
+    needed = 1 + METHODS[spec.scorer].rivals
+    if count is not None and count < needed:
+        said = f"{effects.id} has texts of {count} latents, and {spec.scorer} sets those of {needed} side by side"
+        yield Violation("effects_id", f"{said}; give effects of {needed} latents or more")
 
 
 def _target_violations(spec: ScoresSpec, id_: str, made: Mapping[str, Any]) -> Iterator[Violation]:

@@ -16,11 +16,40 @@ from scorer.core.scorers.method import EMBEDDINGS, TEXTS
 from scorer.spec import ScoresSpec
 
 
-def window_violations(spec: ScoresSpec, kept: KeptWindows) -> Iterator[Violation]:
-    """Yields windows that are asked for and not kept."""
+def count_violations(spec: ScoresSpec) -> Iterator[Violation]:
+    """Yields counts with which not one question, or none of the null, could be asked of any latent."""
+    method = METHODS[spec.scorer]
+    least, asked = method.least, asked_counts(spec)
+    too_few = {
+        "active_count": (method.active_needed(asked) < least.active, least.active, ""),
+        "inactive_count": (asked.inactive < least.inactive, least.inactive, ""),
+        "null_count": (0 < spec.null_count < least.null, least.null, "0, for no null, or "),
+    }
+    for field, (wrong, wanted, other) in too_few.items():
+        if wrong:
+            said = f"{spec.scorer} makes no question of {getattr(spec, field)}; expected {other}{wanted} or more"
+            yield Violation(field, said)
+
+
+def window_violations(spec: ScoresSpec, latents: InputInfo) -> Iterator[Violation]:
+    """Yields windows that are asked for and not kept. Raises InvalidSpec for latents of an older layout."""
+    kept = KeptWindows.of(latents)
+    yield from _test_violations(spec, latents)
     yield from kept.length_violations(spec.window_length)
     needed = METHODS[spec.scorer].active_needed(asked_counts(spec))
     yield from kept.sampled_violations("active_count" if needed <= spec.active_count else "inactive_count", needed)
+
+
+def _test_violations(spec: ScoresSpec, latents: InputInfo) -> Iterator[Violation]:
+    """Latents without a window of a test document."""
+    if latents.spec.get("split") == "train":
+        said = f"{latents.id} has read train documents only, and windows of test documents are scored"
+        yield Violation("latents_id", f"{said}; give latents of split all or test")
+    elif latents.manifest is not None:
+        count = int(str(latents.manifest.statistics["test_token_count"]))
+        if count < spec.window_length:
+            said = f"{latents.id} has {count} tokens of test documents, and a window takes {spec.window_length}"
+            yield Violation("latents_id", f"{said}; give latents of more tokens, or of tokens with a test_fraction")
 
 
 def negative_violations(spec: ScoresSpec, latents: InputInfo) -> Iterator[Violation]:
@@ -59,12 +88,18 @@ def check_explanations(spec: ScoresSpec, explanations: InputInfo) -> None:
             field="latents_id",
             reason="LATENTS_MISMATCH",
         )
-    needs_labels = not METHODS[spec.scorer].label_free
-    if needs_labels and explanations.manifest is not None and not explanations.manifest.statistics.get("parsed"):
+    if METHODS[spec.scorer].label_free or explanations.manifest is None:
+        return
+    statistics = explanations.manifest.statistics
+    # What a scorer of steered texts sets beside a latent are other latents' texts, explained or not.
+    needed = 1 if spec.effects_id else 1 + METHODS[spec.scorer].rivals
+    if int(str(statistics.get("parsed") or 0)) < needed:
+        lacks = (
+            "no explanation" if needed == 1 else f"fewer than the {needed} explanations that {spec.scorer} tells apart"
+        )
         raise InvalidSpec(
-            f"{spec.explanations_id} has no explanation to score: "
-            f"{_denominators(explanations.manifest.statistics)}; see the outcome and reason columns of its "
-            "explanations.parquet",
+            f"{spec.explanations_id} has {lacks} to score: {_denominators(statistics)}; see the outcome and reason "
+            "columns of its explanations.parquet",
             field="explanations_id",
             reason="NO_EXPLANATIONS",
         )

@@ -12,7 +12,6 @@ from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
 from dragoman.llm.budget import budget_statistics
 from dragoman.llm.price import Price, spent
-from latent_cache import KeptWindows
 
 from scorer.asking import Asking
 from scorer.core.explained import Explained
@@ -27,7 +26,13 @@ from scorer.effects_checks import effects_violations, missing_effects
 from scorer.embedder import Embedder
 from scorer.hard_negatives import Vectors
 from scorer.judge import Judge
-from scorer.scores_checks import budget_violations, check_explanations, negative_violations, window_violations
+from scorer.scores_checks import (
+    budget_violations,
+    check_explanations,
+    count_violations,
+    negative_violations,
+    window_violations,
+)
 from scorer.spec import ScoresSpec
 from scorer.stages import BUDGET, COUNT, JUDGE, TABLES, parts_of, stage_names
 from scorer.summing import tables
@@ -96,7 +101,8 @@ class ScoresKind:
                 f"{spec.scorer} scores explanations; give explanations_id, or a scorer that needs none: {free}",
                 field="explanations_id",
             )
-        if violations := [*missing_effects(spec), *missing_texts(spec), *budget_violations(spec)]:
+        lacking = (missing_effects, missing_texts, count_violations, budget_violations)
+        if violations := [violation for wrong in lacking for violation in wrong(spec)]:
             raise InvalidSpec(violations)
         found: dict[str, object] = {"price": spec.priced(self._price)}
         if not method.needs & {EMBEDDINGS, TEXTS}:
@@ -117,12 +123,11 @@ class ScoresKind:
             check_explanations(spec, inputs["explanations"])
 
     def _source_violations(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> Iterator[Violation]:
-        kept = KeptWindows.of(inputs["latents"])
         if spec.effects_id:
             return effects_violations(spec, inputs["effects"])
         if spec.written_latents_id:
             return texts_violations(spec, inputs, self._artifacts.artifact)
-        return window_violations(spec, kept)
+        return window_violations(spec, inputs["latents"])
 
     def plan(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> Sequence[Stage]:
         """Cuts the attempted latents, in the order of selection, into tasks."""

@@ -11,7 +11,7 @@ from scorer.core.marks import true_marks
 from scorer.core.measures import TRIALS
 from scorer.core.prompts_odd_one import PLACES, decile_intruder_prefix, odd_one_question
 from scorer.core.requests import Choice, Request
-from scorer.core.scorers.method import Counts, Drawn, Pieces
+from scorer.core.scorers.method import Counts, Drawn, Least, Pieces
 from scorer.core.trials import GROUP, groups_seed, rotated, strength_groups, whole_groups
 
 
@@ -30,6 +30,7 @@ class DecileIntruder:
     label_free = True
     negative_types = frozenset[str]()
     rivals = 0
+    least = Least(active=2 * GROUP, null=GROUP)
 
     def active_needed(self, counts: Counts) -> int:
         """See Method.active_needed."""

@@ -14,7 +14,7 @@ from scorer.core.measures import LABELLED
 from scorer.core.prompts import marked_line, shown
 from scorer.core.prompts_discrimination import CHOICES, discrimination_prefix, discrimination_question
 from scorer.core.requests import Choice, Request
-from scorer.core.scorers.method import Counts, Drawn, Pieces
+from scorer.core.scorers.method import Counts, Drawn, Least, Pieces
 
 
 class Discrimination:
@@ -35,6 +35,8 @@ class Discrimination:
     negative_types = frozenset[str]()
     rivals = 1
     """Latents that the latent is told from."""
+    least = Least(active=2, inactive=2)
+    """Either order of the labels stands with either kind of window."""
 
     def active_needed(self, counts: Counts) -> int:
         """See Method.active_needed."""

@@ -12,7 +12,7 @@ from scorer.core.marks import true_marks
 from scorer.core.measures import LABELLED
 from scorer.core.prompts import marked_line
 from scorer.core.requests import Nearness, Request
-from scorer.core.scorers.method import EMBEDDINGS, Counts, Drawn, Pieces
+from scorer.core.scorers.method import EMBEDDINGS, Counts, Drawn, Least, Pieces
 from scorer.core.trials import like_strength
 
 COMPANY = 10
@@ -36,6 +36,7 @@ class ExampleEmbedding:
     label_free = True
     negative_types = frozenset[str]()
     rivals = 0
+    least = Least(active=2, null=2)
 
     def active_needed(self, counts: Counts) -> int:
         """See Method.active_needed."""

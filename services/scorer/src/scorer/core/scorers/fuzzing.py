@@ -14,7 +14,7 @@ from scorer.core.marks import exchanged_marks, true_marks
 from scorer.core.measures import LABELLED
 from scorer.core.prompts import fuzzing_prefix, marked_text, question
 from scorer.core.requests import Choice, Request
-from scorer.core.scorers.method import Counts, Drawn, Pieces
+from scorer.core.scorers.method import Counts, Drawn, Least, Pieces
 
 
 class Fuzzing:
@@ -32,6 +32,8 @@ class Fuzzing:
     label_free = False
     negative_types = frozenset[str]()
     rivals = 0
+    least = Least(active=2)
+    """Marks are exchanged between two windows."""
 
     def active_needed(self, counts: Counts) -> int:
         """See Method.active_needed."""
@@ -78,6 +80,7 @@ class FuzzingSilent(Fuzzing):
 
     name = "fuzzing_silent"
     version = "fuzzing-silent_marks-1"
+    least = Least()
 
     def silent_needed(self, counts: Counts, null_count: int) -> int:
         """See Method.silent_needed."""

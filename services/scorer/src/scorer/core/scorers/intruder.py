@@ -14,7 +14,7 @@ from scorer.core.marks import true_marks
 from scorer.core.measures import TRIALS
 from scorer.core.prompts_odd_one import PLACES, intruder_prefix, odd_one_question
 from scorer.core.requests import Choice, Request
-from scorer.core.scorers.method import Counts, Drawn, Pieces
+from scorer.core.scorers.method import Counts, Drawn, Least, Pieces
 from scorer.core.trials import GROUP, groups_seed, rotated, strength_groups, whole_groups
 
 
@@ -33,6 +33,7 @@ class Intruder:
     label_free = True
     negative_types = frozenset[str]()
     rivals = 0
+    least = Least(active=GROUP, null=GROUP)
 
     def active_needed(self, counts: Counts) -> int:
         """See Method.active_needed."""

@@ -42,6 +42,15 @@ class Counts:
         return Counts(available, {t: max(n * available // self.active, least) for t, n in self.negatives.items()})
 
 
+@dataclass(frozen=True, slots=True)
+class Least:
+    """The fewest windows of which a scorer can ask a single question; of its null, unless that is left out."""
+
+    active: int = 1
+    inactive: int = 1
+    null: int = 1
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
     """The windows drawn for a latent."""
@@ -86,6 +95,8 @@ class Method(Protocol):
     """Types of negatives that it can take, beside RANDOM; empty where it makes its own."""
     rivals: int
     """How many latents with like labels it needs windows of, or beside how many its steered texts stand."""
+    least: Least
+    """What fewer windows than that would make it: a job that asks nothing."""
 
     def active_needed(self, counts: Counts) -> int:
         """How many activating windows to draw."""

@@ -8,7 +8,7 @@ from scorer.core.examples import STEERED, Example, Shown
 from scorer.core.measures import TRIALS
 from scorer.core.prompts_steered import SETS, output_prefix, output_question
 from scorer.core.requests import Choice, Request
-from scorer.core.scorers.method import Counts, Drawn, Pieces
+from scorer.core.scorers.method import Counts, Drawn, Least, Pieces
 from scorer.core.scorers.steered_texts import SteeredTexts, written_marks, written_text
 
 TEXTS = 3
@@ -29,6 +29,7 @@ class Output(SteeredTexts):
     choices = len(SETS)
     rivals = 2
     """Latents whose texts stand beside its own in a trial."""
+    least = Least(active=len(SETS), null=len(SETS))
 
     def active_needed(self, counts: Counts) -> int:
         """See Method.active_needed. A set of texts for each group of trials."""

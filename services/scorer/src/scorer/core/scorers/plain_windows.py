@@ -6,7 +6,7 @@ from latent_cache import Window
 
 from scorer.core.examples import ACTIVE, DECODER, NEAR, NEIGHBOUR, RANDOM, Example
 from scorer.core.measures import LABELLED
-from scorer.core.scorers.method import Counts, Drawn
+from scorer.core.scorers.method import Counts, Drawn, Least
 
 
 class PlainWindows:
@@ -23,6 +23,7 @@ class PlainWindows:
     label_free = False
     negative_types = frozenset({NEIGHBOUR, DECODER, NEAR})
     rivals = 0
+    least = Least()
 
     def active_needed(self, counts: Counts) -> int:
         """See Method.active_needed."""

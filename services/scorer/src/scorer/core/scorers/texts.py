@@ -1,6 +1,6 @@
 """What scorers of texts that were written have in common, by whomever they were written: no silent windows."""
 
-from scorer.core.scorers.method import Counts
+from scorer.core.scorers.method import Counts, Least
 
 
 class Texts:
@@ -10,6 +10,7 @@ class Texts:
     label_free = False
     negative_types = frozenset[str]()
     rivals = 0
+    least = Least()
 
     def active_needed(self, counts: Counts) -> int:
         """See Method.active_needed."""
