@@ -27,7 +27,7 @@ from dragoman.artifacts import InputInfo, Manifest, PartInfo
 from dragoman.folder import FolderArtifact, file_sha256
 from dragoman.kinds import Context, Part, Task
 from dragoman.manifests import MANIFEST_NAME, manifest_to_json
-from safetensors.numpy import save_file
+from latent_cache.token_shard import write_token_shard
 
 D_MODEL, CTX_LEN, VOCAB, K, ROWS_PER_SHARD = 32, 256, 1000, 8, 512
 STAGES = ("encode", "draw", "invert", "index")
@@ -55,7 +55,7 @@ def write_tokens(folder: Path, token_count: int) -> None:
     metadata: dict[str, Mapping[str, Any]] = {}
     for shard, low in enumerate(range(0, rows, ROWS_PER_SHARD)):
         name, here = f"rows-{shard:05d}.safetensors", slice(low, low + ROWS_PER_SHARD)
-        save_file({"tokens": tokens[here].copy(), "documents": documents[here].copy()}, folder / name)
+        write_token_shard(folder / name, tokens[here], documents[here])
         metadata[name] = {"first_row": low}
     train = rows * 4 // 5
     counts = {"row_count": rows, "train_row_count": train, "test_row_count": rows - train}

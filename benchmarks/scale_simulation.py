@@ -36,7 +36,7 @@ from dragoman.records import Attempts, Lease, Receipt, job_to_bytes
 from dragoman.store import Store
 from dragoman.task_set import TaskSet
 from dragoman.worker.loop import acknowledge
-from safetensors.numpy import save_file
+from latent_cache.token_shard import write_token_shard
 
 LATENTS, ENTRIES, ROWS, CTX_LEN, WINDOW = 128, 3200, 16, 256, 32
 TASKS, SAMPLE, TURN = (1_000, 10_000, 50_000), 100, 20
@@ -69,7 +69,7 @@ def _tokens(folder: Path, part_count: int) -> None:
         tokens = (np.arange(rows * CTX_LEN, dtype=np.int32) % 50_000).reshape(rows, CTX_LEN)
         documents = np.repeat(np.arange(rows, dtype=np.int32) + low * ROWS, CTX_LEN).reshape(rows, CTX_LEN)
         path = folder / f"rows-{low:05d}.safetensors"
-        save_file({"tokens": tokens, "documents": documents}, path)
+        write_token_shard(path, tokens, documents)
         infos.append(_info(path, first_row=low * ROWS))
     statistics: Any = {
         "ctx_len": CTX_LEN,

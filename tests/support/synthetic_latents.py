@@ -5,6 +5,7 @@ fire at random, on every token, almost never and never.
 """
 
 import hashlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from dragoman.artifacts import Manifest, PartInfo
 from dragoman.folder import FolderArtifact
 from dragoman.ids import Json
 from dragoman.manifests import MANIFEST_NAME, manifest_to_json
-from safetensors.numpy import save
+from latent_cache.token_shard import write_token_shard
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tests.support.latents_writer import Kept, LatentsWriter
@@ -119,7 +120,9 @@ def activations_of(corpus: Corpus, seed: int = 0) -> np.ndarray:
     return np.where(counted[..., None], dense * noise, 0).astype(np.float32)
 
 
-def tokens_parts(corpus: Corpus, rows_per_shard: int = 16, id_: str = "tokens-" + "0" * 32) -> Parts:
+def tokens_parts(
+    corpus: Corpus, rows_per_shard: int = 16, id_: str = "tokens-" + "0" * 32, rows_per_block: int | None = None
+) -> Parts:
     """The parts of a tokens artifact."""
     data: dict[str, bytes] = {}
     infos: list[PartInfo] = []
@@ -127,7 +130,7 @@ def tokens_parts(corpus: Corpus, rows_per_shard: int = 16, id_: str = "tokens-" 
     for shard, first in enumerate(range(0, row_count, rows_per_shard)):
         piece = slice(first, first + rows_per_shard)
         name = f"rows-{shard:05d}.safetensors"
-        data[name] = save({"tokens": corpus.tokens[piece].copy(), "documents": corpus.documents[piece].copy()})
+        data[name] = _shard(corpus.tokens[piece], corpus.documents[piece], rows_per_block)
         infos.append(_info(name, data[name], len(corpus.tokens[piece]), first_row=first))
     data["tokenizer.json"] = corpus.tokenizer.to_str().encode()
     infos.append(_info("tokenizer.json", data["tokenizer.json"], 0))
@@ -143,6 +146,13 @@ def tokens_parts(corpus: Corpus, rows_per_shard: int = 16, id_: str = "tokens-" 
     }
     spec: dict[str, Json] = {"ctx_len": corpus.tokens.shape[1]}
     return Parts(Manifest(id_, "tokens", 1, spec, {}, infos, statistics), data)
+
+
+def _shard(tokens: np.ndarray, documents: np.ndarray, rows_per_block: int | None) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows"
+        write_token_shard(path, tokens, documents, rows_per_block)
+        return path.read_bytes()
 
 
 def latents_parts(

@@ -102,11 +102,12 @@ class TensorFile:
         return self._header
 
     def _parsed(self, size: int, text: bytes) -> _Header:
+        content = 8 + size
         try:
             header: dict[str, Any] = json.loads(text)
             metadata = header.pop("__metadata__", {})
             places = {
-                name: TensorPlace(_DTYPES[h["dtype"]], tuple(h["shape"]), 8 + size + int(h["data_offsets"][0]))
+                name: TensorPlace(_DTYPES[h["dtype"]], tuple(map(int, h["shape"])), content + int(h["data_offsets"][0]))
                 for name, h in header.items()
             }
         except (ValueError, KeyError, TypeError) as error:

@@ -7,37 +7,32 @@ from dragoman.artifacts import Artifact
 from jaxtyping import Int32, Int64
 from tokenizers import Tokenizer
 
-from latent_cache.tensor_file import TensorFile
 from latent_cache.token_policy import TokenPolicy, token_policy
+from latent_cache.token_shard import RowTensor, TokenShard
 
 Split = Literal["train", "test"]
-
-# Above this share of a shard's rows one verified download is cheaper than many ranged reads.
-_DOWNLOAD_SHARE = 0.125
-# Rows this close together are read in one request, with what lies between them.
-_GAP_ROWS = 16
 
 
 class TokenRows:
     """A tokens artifact: rows of `ctx_len` token ids and the document of each. Train rows come first."""
 
-    def __init__(self, artifact: Artifact, *, verified: bool = False) -> None:
+    def __init__(self, artifact: Artifact, *, whole_shards: bool = False) -> None:
         """Opens an artifact.
 
         Args:
             artifact: Of the kind `tokens`.
-            verified: Read whole shards only, which are checked against their sums: for who computes with every row,
-                and must not take damaged ones for text. Ranged reads of few rows cannot be checked.
+            whole_shards: Read whole shards only: for who reads every row, some at a time, and should not ask the
+                store as often.
 
         Raises:
             FailedPrecondition: tokens of a policy that is not known here.
         """
         self._artifact = artifact
-        self._verified = verified
+        self._whole = whole_shards
         self.policy: TokenPolicy = token_policy(artifact.manifest.statistics, artifact.id)
         parts = [p for p in artifact.manifest.parts if p.name.startswith("rows-")]
         parts.sort(key=lambda p: int(str(p.metadata["first_row"])))
-        self._files = [TensorFile(artifact, p.name) for p in parts]
+        self._shards = [TokenShard(artifact, p.name) for p in parts]
         self._firsts = np.asarray([int(str(p.metadata["first_row"])) for p in parts], np.int64)
         self._tokenizer: Tokenizer | None = None
 
@@ -70,12 +65,12 @@ class TokenRows:
 
         Raises:
             IndexError: there is no such row.
-            DataLoss: a shard is not what the manifest promises.
+            DataLoss: the bytes of a shard are not those that were written.
         """
         return self._gather("tokens", rows)
 
     def documents(self, rows: Int64[np.ndarray, " n"]) -> Int32[np.ndarray, "n ctx_len"]:
-        """Returns the document of each token of rows; -1 at BOS and padding."""
+        """Returns the document of each token of rows; -1 at BOS and padding. Raises as `tokens` does."""
         return self._gather("documents", rows)
 
     def tokenizer(self) -> Tokenizer:
@@ -88,7 +83,7 @@ class TokenRows:
         value: Any = self._artifact.manifest.statistics[name]
         return int(value)
 
-    def _gather(self, tensor: str, rows: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    def _gather(self, tensor: RowTensor, rows: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
         wanted, inverse = np.unique(np.asarray(rows, np.int64), return_inverse=True)
         if len(wanted) and (wanted[0] < 0 or wanted[-1] >= self.row_count):
             raise IndexError(f"{self.id} has rows 0 to {self.row_count - 1}; got {wanted[0]} to {wanted[-1]}")
@@ -96,12 +91,5 @@ class TokenRows:
         shards = np.searchsorted(self._firsts, wanted, side="right") - 1
         for shard in map(int, np.unique(shards)):
             here = shards == shard
-            found[here] = self._from_shard(self._files[shard], tensor, wanted[here] - self._firsts[shard])
+            found[here] = self._shards[shard].rows(tensor, wanted[here] - self._firsts[shard], whole=self._whole)
         return found[inverse.reshape(-1)]
-
-    def _from_shard(self, file: TensorFile, tensor: str, rows: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-        if self._verified or len(rows) >= _DOWNLOAD_SHARE * file.place(tensor).shape[0]:
-            return file.map(tensor)[rows]
-        cuts = np.flatnonzero(np.diff(rows) > _GAP_ROWS) + 1
-        runs = np.split(rows, cuts)
-        return np.concatenate([file.read_rows(tensor, int(r[0]), int(r[-1]) + 1)[r - r[0]] for r in runs])

@@ -25,7 +25,7 @@ _STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 def forward(spec: ActivationsSpec, context: Context, model: LoadedModel) -> Iterator[Progress | Part]:
     """Runs a row range and writes one shard a hookpoint while it goes."""
     first, end = (int(str(context.task.payload[key])) for key in ("first", "end"))
-    rows = TokenRows(context.inputs["tokens"], verified=True)
+    rows = TokenRows(context.inputs["tokens"], whole_shards=True)
     tokens, documents = rows.tokens(np.arange(first, end)), rows.documents(np.arange(first, end))
     total, done = int((documents >= 0).sum()), 0
     dtype = spec.dtype or "float32"

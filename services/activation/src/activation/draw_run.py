@@ -23,7 +23,7 @@ _TOKENS_AT_ONCE = 1 << 19
 def draw(spec: LatentsSpec, context: Context) -> Iterator[Progress | Part]:
     """Reads the documents of all rows once, some rows at a time."""
     ranges: Any = context.task.payload["rows"]
-    rows = TokenRows(context.inputs["tokens"], verified=True)
+    rows = TokenRows(context.inputs["tokens"], whole_shards=True)
     seed = derived_seed("silent", spec.seed)
     drawing = SilentDraw(POOL_WINDOWS, seed, rows.ctx_len, spec.window_length, rows.train_row_count)
     token_counts = np.zeros(rows.ctx_len, np.int64)

@@ -1,23 +1,22 @@
 """Encoded parts: written by an encoding task, read by ranges of latents against checksums. Imports no torch.
 
-A part is a safetensors file of the two tensors of `activation.core.entries`. Its header says into how many latents a
-range its latents are cut, as the job's shards are, and the crc32 of each range: of its offsets, then of its entries.
+A part is a safetensors file of the two tensors of `activation.core.entries`. Its latents are cut into ranges, as the
+job's shards are, and its header has the crc32 of each range: of its offsets, then of its entries.
 """
 
-import base64
-import zlib
 from pathlib import Path
 
 import numpy as np
 from dragoman.artifacts import Artifact
 from dragoman.errors import DataLoss
 from jaxtyping import Int32, Int64
+from latent_cache.checksums import Checksums, crc32
 from latent_cache.tensor_file import TensorFile
 from safetensors.numpy import save_file
 
 from activation.core.entries import EncodedEntries
 
-_LATENTS, _CHECKSUMS = "latents_per_range", "checksums"
+_LATENTS = "latents"
 
 Offsets = Int64[np.ndarray, " latents_plus_1"]
 Entries = Int32[np.ndarray, "n 5"]
@@ -29,10 +28,9 @@ def write_encoded(path: Path, encoded: EncodedEntries, latents_per_range: int) -
     sums: list[int] = []
     for first in range(0, len(offsets) - 1, latents_per_range):
         own = offsets[first : first + latents_per_range + 1]
-        sums.append(_checksum(own, entries[own[0] : own[-1]]))
-    text = base64.b64encode(np.asarray(sums, "<u4").tobytes()).decode()
-    metadata = {_LATENTS: str(latents_per_range), _CHECKSUMS: text}
-    save_file({"offsets": offsets, "entries": entries}, path, metadata)
+        sums.append(crc32(own, entries[own[0] : own[-1]]))
+    checksums = Checksums(latents_per_range, {_LATENTS: np.asarray(sums, np.uint32)})
+    save_file({"offsets": offsets, "entries": entries}, path, checksums.metadata())
 
 
 class EncodedPart:
@@ -60,7 +58,7 @@ class EncodedPart:
             return offsets[first : end + 1], entries[offsets[first] : offsets[end]]
         offsets = self._file.read_rows("offsets", first, end + 1)
         entries = self._file.read_rows("entries", int(offsets[0]), int(offsets[-1]))
-        if _checksum(offsets, entries) != expected:
+        if crc32(offsets, entries) != expected:
             raise DataLoss(
                 f"{self._artifact.id}/{self._file.name}, latents {first} to {end}: the bytes do not have the checksum "
                 f"of the file's header. Restore the part, or `dragoman delete {self._artifact.id}` and submit again"
@@ -69,16 +67,11 @@ class EncodedPart:
 
     def _expected(self, first: int, end: int) -> int | None:
         """Returns the checksum of a range; None where the header has none of it, whether damaged or of other ranges."""
-        try:
-            step = int(self._file.metadata[_LATENTS])
-            sums = np.frombuffer(base64.b64decode(self._file.metadata[_CHECKSUMS], validate=True), "<u4")
-        except (KeyError, ValueError):
+        found = Checksums.read(self._file.metadata)
+        if found is None or _LATENTS not in found.sums:
             return None
+        step, sums = found.step, found.sums[_LATENTS]
         latent_count = self._file.place("offsets").shape[0] - 1
-        if step < 1 or first % step or end != min(first + step, latent_count) or first // step >= len(sums):
+        if first % step or end != min(first + step, latent_count) or first // step >= len(sums):
             return None
         return int(sums[first // step])
-
-
-def _checksum(offsets: Offsets, entries: Entries) -> int:
-    return zlib.crc32(np.ascontiguousarray(entries).data, zlib.crc32(np.ascontiguousarray(offsets).data))

@@ -164,7 +164,7 @@ def _arms(context: Context, model: LoadedModel, places: Sequence[_Place], shelf:
 def _rows(context: Context) -> tuple[int, Any, Any]:
     """Returns a task's first row, its tokens and their documents."""
     first, end = (int(str(context.task.payload[key])) for key in ("first", "end"))
-    rows = TokenRows(context.inputs["tokens"], verified=True)
+    rows = TokenRows(context.inputs["tokens"], whole_shards=True)
     return first, rows.tokens(np.arange(first, end)), rows.documents(np.arange(first, end))
 
 

@@ -49,7 +49,7 @@ def encode(spec: LatentsSpec, context: Context, model: LoadedModel, slot: CoderS
     first, end = (int(str(context.task.payload[key])) for key in ("first", "end"))
     coder = slot.get(context.inputs["coder"], context, model.device)
     hookpoint = model.full_name(str(context.inputs["coder"].manifest.statistics["hookpoint"]))
-    rows = TokenRows(context.inputs["tokens"], verified=True)
+    rows = TokenRows(context.inputs["tokens"], whole_shards=True)
     tokens, documents = rows.tokens(np.arange(first, end)), rows.documents(np.arange(first, end))
     total, done = int((documents >= 0).sum()), 0
     found = FoundActivations()

@@ -14,8 +14,8 @@ from dragoman.ids import derived_seed
 from dragoman.kinds import Context, Part, Progress
 from hooked_models.description import TokenizerDescription
 from latent_cache.token_policy import POLICY_VERSION
+from latent_cache.token_shard import write_token_shard
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from activation.core.chat import ChatTemplate
 from activation.core.packing import (
@@ -220,7 +220,7 @@ def _packed(
 def _rows_part(context: Context, first_row: int, rows_per_shard: int, rows: Rows) -> Iterator[Part]:
     name = f"rows-{first_row // rows_per_shard:05d}.safetensors"
     path = context.scratch / name
-    save_file({"tokens": rows.tokens, "documents": rows.documents}, path)
+    write_token_shard(path, rows.tokens, rows.documents)
     counted = int((rows.documents >= 0).sum())
     metadata: dict[str, Any] = {"first_row": first_row, "row_count": len(rows), "token_count": counted}
     yield Part(name, path=path, row_count=len(rows), metadata=metadata)
