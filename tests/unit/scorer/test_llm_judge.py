@@ -2,13 +2,17 @@
 
 import json
 import math
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import pytest
 from dragoman.errors import InvalidSpec, TransientTaskError, Unavailable, UserTaskError
 from dragoman.llm import Completion, Endpoint, Failure, FailureKind, TokenLogprob, Usage
+from dragoman.llm.engine import models
 from scorer.core import judgement
-from scorer.core.requests import Choice
+from scorer.core.requests import Choice, Contrast
 from scorer.llm_judge import LlmJudge
 from scorer.llm_judge import verdict as read
 from scorer.spec import LlmRef
@@ -158,3 +162,88 @@ def test_nobody_there_is_unavailable() -> None:
 
 def test_the_key_is_in_no_representation() -> None:
     assert "secret" not in repr(Endpoint("http://127.0.0.1:9", api_key="secret"))
+
+
+# ---------------------------------------------------------------- what a busy engine can do is not waited for
+
+
+@dataclass
+class Busy:
+    """An engine that tells its models at once, and answers prompts when it has time."""
+
+    free: threading.Event = field(default_factory=threading.Event)
+    echoes: bool = True
+
+    def __call__(self, number: int, path: str, body: bytes) -> Reply:
+        if path.endswith("/models"):
+            return Reply(body=json.dumps({"data": [{"id": "judge"}]}).encode())
+        self.free.wait(20.0)
+        if not self.echoes:
+            return error_reply(400, "no echo")
+        prompt = json.loads(body)["prompt"]
+        logprobs = {
+            "tokens": [*prompt, "!"], "text_offset": [*range(len(prompt) + 1)],
+            "token_logprobs": [None, *[-1.0] * len(prompt)], "top_logprobs": None,
+        }  # fmt: skip
+        choice = {"text": "!", "finish_reason": "length", "logprobs": logprobs}
+        usage = {"prompt_tokens": len(prompt), "completion_tokens": 1}
+        return Reply(body=json.dumps({"choices": [choice], "usage": usage}).encode())
+
+
+NEEDS = frozenset({"prompt log-probabilities"})
+
+
+def test_submits_to_a_busy_engine_share_one_question_and_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scorer.llm_judge._PATIENCE_S", 0.3)
+    engine = Busy(echoes=False)
+    with scripted(engine) as server:
+        asking = judge(server)
+        started = time.monotonic()
+        with ThreadPoolExecutor(4) as pool:
+            taken = list(pool.map(lambda _: asking.resolve(LlmRef(), NEEDS), range(4)))
+        assert taken == [LLM] * 4
+        assert time.monotonic() - started < 5.0, "an answer within a bound, however busy the engine"
+        assert sum("completions" in path for path, _ in server.seen) == 1
+        engine.free.set()
+        with pytest.raises(UserTaskError, match="tells no prompt log-probabilities") as failed:
+            list(asking.verdicts([Contrast("a", "b", "c")], LLM))
+        with pytest.raises(InvalidSpec, match="tells no prompt log-probabilities"):
+            asking.resolve(LlmRef(), NEEDS)
+        assert failed.value.reason == "ENGINE_LACKS"
+        assert sum("completions" in path for path, _ in server.seen) == 1, "what is known is not asked again"
+
+
+def test_an_engine_that_can_do_it_is_asked_once_and_then_judges() -> None:
+    engine = Busy()
+    engine.free.set()
+    with scripted(engine) as server:
+        asking = judge(server)
+        assert asking.resolve(LlmRef(), NEEDS) == asking.resolve(LlmRef(), NEEDS) == LLM
+        [(_, found)] = asking.verdicts([Contrast("a:", "b:", " it ran")], LLM)
+        assert found.value == 0.0
+        assert sum("completions" in path for path, _ in server.seen) == 1 + 2
+
+
+def test_what_was_not_answered_is_asked_again_and_a_submit_says_that_the_engine_is_away() -> None:
+    loaded = threading.Event()
+
+    def script(number: int, path: str, body: bytes) -> Reply:
+        if path.endswith("/models") or loaded.is_set():
+            return engine(number, path, body)
+        return error_reply(503, "loading", retry_after="600")
+
+    engine = Busy()
+    engine.free.set()
+    with scripted(script) as server:
+        asking = judge(server, timeout=60.0)  # a retry would come too late
+        with pytest.raises(Unavailable, match="keeps answering HTTP 503: loading"):
+            asking.resolve(LlmRef(), NEEDS)
+        loaded.set()
+        assert asking.resolve(LlmRef(), NEEDS) == LLM
+
+
+def test_an_engine_too_busy_to_name_its_models_is_unavailable_in_these_words() -> None:
+    with scripted(lambda n, path, body: time.sleep(0.5) or Reply()) as server, pytest.raises(Unavailable) as busy:
+        models(server.url, timeout=0.1)
+    assert busy.value.reason == "LLM_BUSY"
+    assert "it is busy: try again later" in busy.value.message

@@ -15,12 +15,15 @@ class Judge(Protocol):
         """Fills in what the engine has.
 
         Raises Unavailable when it cannot be reached, InvalidSpec for no such model or one that cannot do what is needed
-        (names of `core.scorers.method`).
+        (names of `core.scorers.method`). A busy engine is not waited for: what it can do is then found out in `verdicts`.
         """
         ...
 
     def verdicts(self, requests: Sequence[Request], llm: LlmRef) -> Iterator[tuple[int, Verdict]]:
-        """Puts the requests, several at a time and in this order; yields index and verdict as answers come."""
+        """Puts the requests, several at a time and in this order; yields index and verdict as answers come.
+
+        Raises UserTaskError for an engine that cannot do what they need.
+        """
         ...
 
     def planned(self, requests: Sequence[Request], llm: LlmRef) -> Sequence[str]:

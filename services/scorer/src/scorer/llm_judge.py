@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import cast
 
-from dragoman.errors import InvalidSpec, UserTaskError
+from dragoman.errors import InvalidSpec, TransientTaskError, Unavailable, UserTaskError
 from dragoman.llm import (
+    Abilities,
     Answer,
     Completion,
     Endpoint,
-    EngineInfo,
     Failure,
     FailureKind,
     LLMClient,
@@ -21,6 +21,7 @@ from dragoman.llm import (
     Sampling,
     settled,
 )
+from dragoman.llm.engine import tells_logprobs, tells_prompt_logprobs
 from dragoman.llm.reply import read_answer
 from dragoman.llm.token_count import count_tokens
 
@@ -33,6 +34,10 @@ from scorer.spec import LlmRef
 from scorer.stepping import stepped
 
 _CANDIDATES = 20
+_PATIENCE_S = 5.0
+"""How long a submission waits for an engine to show what it can do."""
+_PROBES = {LOGPROBS: tells_logprobs, PROMPT_LOGPROBS: tells_prompt_logprobs}
+_LACKS = "ENGINE_LACKS"
 
 
 class LlmJudge:
@@ -41,19 +46,19 @@ class LlmJudge:
     def __init__(self, endpoint: Endpoint, cache: ResponseCache | None = None) -> None:
         self._endpoint = endpoint
         self._cache = cache
-        self._probed: dict[str, EngineInfo] = {}
+        self._abilities = Abilities(endpoint, _PROBES)
 
     def resolve(self, llm: LlmRef, needs: frozenset[str] = frozenset()) -> LlmRef:
-        """See Judge.resolve. An engine is probed once, and only where something is needed of it."""
+        """See Judge.resolve. An engine that is too busy to say what it can do is asked again when the job begins."""
         model = self._endpoint.resolve(llm.model)
-        lacking = sorted(need for need in needs & _ABILITIES.keys() if not self._can(model, need))
+        try:
+            lacking = [
+                n for n in sorted(needs & _PROBES.keys()) if self._abilities.can_within(model, n, _PATIENCE_S) is False
+            ]
+        except TransientTaskError as error:
+            raise Unavailable(error.message, reason=error.reason) from error
         if lacking:
-            raise InvalidSpec(
-                f"the engine tells no {' and no '.join(lacking)} for {model!r}, which this scorer needs; choose "
-                "another scorer, or an engine that does (vLLM tells both)",
-                field="llm.model",
-                reason="ENGINE_LACKS",
-            )
+            raise InvalidSpec(_lacks(model, lacking), field="llm.model", reason=_LACKS)
         return llm.model_copy(update={"model": model, "max_tokens": 1})
 
     def verdicts(self, requests: Sequence[Request], llm: LlmRef) -> Iterator[tuple[int, Verdict]]:
@@ -64,8 +69,10 @@ class LlmJudge:
         """
         with self._endpoint.client(llm.model, self._cache) as client:
             if requests and isinstance(requests[0], Contrast):
+                self._must(llm.model, PROMPT_LOGPROBS)
                 yield from contrasts(client, cast("Sequence[Contrast]", requests))
             elif requests and isinstance(requests[0], Simulation):
+                self._must(llm.model, LOGPROBS)
                 yield from self._simulated(client, cast("Sequence[Simulation]", requests), llm)
             else:
                 yield from self._chosen(client, cast("Sequence[Choice]", requests), llm)
@@ -73,7 +80,7 @@ class LlmJudge:
     def planned(self, requests: Sequence[Request], llm: LlmRef) -> Sequence[str]:
         """See Judge.planned."""
         at_once = any(isinstance(request, Simulation) and not request.fed_back for request in requests)
-        echoes = at_once and self._can(llm.model, PROMPT_LOGPROBS)
+        echoes = at_once and self._abilities.can(llm.model, PROMPT_LOGPROBS)
         return [prompt for request in requests for prompt in prompts_of(request, echoes)]
 
     def count(self, prompts: Sequence[str], llm: LlmRef) -> Sequence[int] | None:
@@ -83,7 +90,7 @@ class LlmJudge:
     def _simulated(
         self, client: LLMClient, requests: Sequence[Simulation], llm: LlmRef
     ) -> Iterator[tuple[int, Verdict]]:
-        if requests[0].fed_back or not self._can(llm.model, PROMPT_LOGPROBS):
+        if requests[0].fed_back or not self._abilities.can(llm.model, PROMPT_LOGPROBS):
             return stepped(client, requests)
         return simulations(client, requests)
 
@@ -92,17 +99,21 @@ class LlmJudge:
             yield from _asked(client, requests, llm, _CANDIDATES)
             return
         except UserTaskError as error:
-            if error.reason != "LLM_REJECTED" or self._can(llm.model, LOGPROBS):
+            if error.reason != "LLM_REJECTED" or self._abilities.can(llm.model, LOGPROBS):
                 raise
         yield from _asked(client, requests, llm, 0)
 
-    def _can(self, model: str, need: str) -> bool:
-        if model not in self._probed:
-            self._probed[model] = self._endpoint.probe(model)
-        return bool(getattr(self._probed[model], _ABILITIES[need]))
+    def _must(self, model: str, need: str) -> None:
+        """Where submit could not know: raises UserTaskError for an engine that lacks what is needed."""
+        if not self._abilities.can(model, need):
+            raise UserTaskError(_lacks(model, [need]), reason=_LACKS)
 
 
-_ABILITIES = {LOGPROBS: "logprobs", PROMPT_LOGPROBS: "prompt_logprobs"}
+def _lacks(model: str, lacking: Sequence[str]) -> str:
+    return (
+        f"the engine tells no {' and no '.join(lacking)} for {model!r}, which this scorer needs; choose another "
+        "scorer, or an engine that does (vLLM tells both)"
+    )
 
 
 def _asked(

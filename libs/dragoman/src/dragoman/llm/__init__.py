@@ -1,5 +1,6 @@
 """Client of any OpenAI-compatible language-model engine: bounded, retrying, counted, replayable."""
 
+from dragoman.llm.abilities import Abilities
 from dragoman.llm.account import Account
 from dragoman.llm.cache import ResponseCache, StoreResponseCache, request_key
 from dragoman.llm.client import LLMClient
@@ -12,6 +13,7 @@ from dragoman.llm.retry import LLMTimeout, LLMUnavailable, RetryPolicy
 from dragoman.llm.vectors import Embedding
 
 __all__ = [
+    "Abilities",
     "Account",
     "Answer",
     "ChatPrompt",

@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 from dragoman.errors import DragomanError, InvalidSpec
 from dragoman.llm.cache import ResponseCache
 from dragoman.llm.client import LLMClient
-from dragoman.llm.engine import EngineInfo, models, probe
+from dragoman.llm.engine import models
 from dragoman.llm.price import Price
 from dragoman.llm.prompt import Prompt, Sampling
 from dragoman.llm.reply import Completion, Failure, FailureKind
@@ -96,10 +96,6 @@ class Endpoint:
             cache=cache,
             price=self.price,
         )
-
-    def probe(self, model: str) -> EngineInfo:
-        """Returns what the engine can do with a model. Raises as `dragoman.llm.engine.probe`."""
-        return probe(self.url, self.api_key, model=model)
 
     def served(self) -> tuple[bool, str]:
         """Returns whether the engine answers, and which models it serves or why it does not answer."""

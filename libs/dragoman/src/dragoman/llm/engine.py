@@ -9,10 +9,11 @@ from dragoman.errors import FailedPrecondition, Unavailable, UserTaskError
 from dragoman.llm.address import api_root, auth_headers, is_loopback
 from dragoman.llm.client import LLMClient
 from dragoman.llm.echo import Echo
-from dragoman.llm.prompt import ChatPrompt, Sampling
+from dragoman.llm.prompt import ChatPrompt, Prompt, Sampling
 from dragoman.llm.reply import Completion
 from dragoman.llm.retry import RetryPolicy, server_message
 
+_TEXT = "The sky is blue on a clear day. Is it? Answer:"
 _PROMPT = ChatPrompt.of("Answer with one word. " + "Is the sky blue on a clear day? " * 8)
 _SCHEMA = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
 
@@ -43,6 +44,12 @@ def models(
     url = f"{api_root(base_url)}/models"
     try:
         response = httpx.get(url, headers=auth_headers(api_key), timeout=timeout, trust_env=not is_loopback(url))
+    except httpx.ReadTimeout as error:
+        raise Unavailable(
+            f"the language-model engine at {base_url} is there, but did not say within {timeout:g} s which models it "
+            "serves; it is busy: try again later",
+            reason="LLM_BUSY",
+        ) from error
     except httpx.HTTPError as error:
         raise Unavailable(
             f"no language-model engine answers at {base_url} ({error}); start one (`dragoman up` does) "
@@ -80,7 +87,7 @@ def probe(base_url: str, api_key: str | None = None, *, model: str | None = None
         first = _ask(client, Sampling(max_tokens=1, top_logprobs=5))
         again = _ask(client, Sampling(max_tokens=1, top_logprobs=5))
         formed = _ask(client, Sampling(max_tokens=32, json_schema=_SCHEMA))
-        echoed = _echoes(client)
+        echoed = tells_prompt_logprobs(client)
     return EngineInfo(
         url=base_url,
         models=served,
@@ -92,22 +99,28 @@ def probe(base_url: str, api_key: str | None = None, *, model: str | None = None
     )
 
 
-def _ask(client: LLMClient, sampling: Sampling) -> Completion | None:
-    """One reply, or None when the engine refuses this kind of request."""
-    try:
-        [(_, reply)] = client.complete_many([_PROMPT], sampling)
-    except UserTaskError:
-        return None
-    return reply if isinstance(reply, Completion) else None
+def tells_logprobs(client: LLMClient) -> bool:
+    """Whether the engine tells how likely the candidates of a text's next token are. Raises as `complete_many`."""
+    reply = _ask(client, Sampling(max_tokens=1, top_logprobs=5), _TEXT)
+    return reply is not None and len(reply.top_logprobs) > 1
 
 
-def _echoes(client: LLMClient) -> bool:
-    """Whether the engine tells how likely a prompt's tokens are."""
+def tells_prompt_logprobs(client: LLMClient) -> bool:
+    """Whether the engine tells how likely the tokens of a given text are. Raises as `complete_many`."""
     try:
-        [(_, reply)] = client.echo_many(["The sky is blue on a clear day."])
+        [(_, reply)] = client.echo_many([_TEXT])
     except UserTaskError:
         return False
     return isinstance(reply, Echo)
+
+
+def _ask(client: LLMClient, sampling: Sampling, prompt: Prompt = _PROMPT) -> Completion | None:
+    """One reply, or None when the engine refuses this kind of request."""
+    try:
+        [(_, reply)] = client.complete_many([prompt], sampling)
+    except UserTaskError:
+        return None
+    return reply if isinstance(reply, Completion) else None
 
 
 def _fits_schema(text: str) -> bool:
