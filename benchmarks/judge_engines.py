@@ -5,13 +5,13 @@ log-probabilities for each example. The table compares models and slots; the rat
 tokens a second over the 45 that the demo's time plan needs on two cores.
 
     python benchmarks/judge_engines.py [--home ~/.dragoman] [--judgements 24] [--models NAME ...] [--slots 1 2 4]
+        [--llm llama-server]
 """
 
 import argparse
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -23,10 +23,12 @@ from pathlib import Path
 import httpx
 from dragoman.llm import Answer, ChatPrompt, LLMClient
 from dragoman.models import bar, pull
+from dragoman.stack import JUDGE, LlmChoice, Ports
+from dragoman.stack.credentials import Credentials
+from dragoman.stack.engines import LLAMA_CPP, LLAMA_SERVER, language_model
 from rich.console import Console
 from rich.table import Table
 
-JUDGE = "qwen2.5-coder-1.5b-instruct-q4_k_m"
 SMALL = "qwen2.5-coder-0.5b-instruct-q4_k_m"
 GOAL = 45.0  # new prompt tokens a second of the default judge on two cores
 
@@ -102,14 +104,13 @@ def prompt(description: str, text: str) -> ChatPrompt:
 
 
 @contextmanager
-def served(path: Path, name: str, slots: int) -> Iterator[str]:
-    """The engine as the laptop's stack starts it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "dragoman.stack.llm_server", "--model", str(path), "--alias", name]
-    process = subprocess.Popen([*command, "--port", str(port), "--slots", str(slots)], stdout=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
+def served(path: Path, name: str, slots: int, engine: str = LLAMA_CPP) -> Iterator[str]:
+    """The engine as the laptop's stack starts it, without a key."""
+    credentials = Credentials("", "", "", "", "")
+    program = language_model(path, LlmChoice(name, slots=slots, engine=engine), Ports.free(), credentials)
+    environ = {**os.environ, **program.environ}
+    process = subprocess.Popen(program.command, env=environ, stdout=subprocess.DEVNULL)
+    url = program.address
     try:
         while not healthy(url):
             if process.poll() is not None:
@@ -128,8 +129,8 @@ def healthy(url: str) -> bool:
         return False
 
 
-def measure(home: Path, name: str, slots: int, judgements: int) -> Row:
-    with served(pull(name, home), name, slots) as url, LLMClient(url, name, max_concurrency=slots) as llm:
+def measure(home: Path, name: str, slots: int, judgements: int, engine: str) -> Row:
+    with served(pull(name, home), name, slots, engine) as url, LLMClient(url, name, max_concurrency=slots) as llm:
         list(llm.answer_many([prompt("warm up", f"word {i}") for i in range(slots)], ("Yes", "No")))
         before = llm.account.prompt - llm.account.cached
         started = time.perf_counter()
@@ -179,6 +180,7 @@ def main() -> None:
     parser.add_argument("--judgements", type=int, default=24)
     parser.add_argument("--models", nargs="+", default=[JUDGE, SMALL])
     parser.add_argument("--slots", nargs="+", type=int, default=[1, 2, 4])
+    parser.add_argument("--llm", choices=[LLAMA_CPP, LLAMA_SERVER], default=LLAMA_CPP, help="as for `dragoman up`")
     given = parser.parse_args()
     for name in given.models:
         with bar(name) as progress:
@@ -187,7 +189,7 @@ def main() -> None:
     for name in given.models:
         for slots in given.slots:
             print(f"{name}, {slots} slots ...", file=sys.stderr)
-            rows.append(measure(given.home, name, slots, given.judgements))
+            rows.append(measure(given.home, name, slots, given.judgements, given.llm))
     show(rows)
     best = max(row.tokens_per_second for row in rows if row.model == given.models[0])
     print(json.dumps({"name": "judge_engines", "ratio": round(best / GOAL, 3), "goal": 1.0}))

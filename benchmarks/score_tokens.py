@@ -34,6 +34,7 @@ from delphi_judging import BATCH, judged
 from dragoman.llm import Endpoint
 from dragoman.models import pull
 from dragoman.stack import JUDGE, default_home
+from dragoman.stack.engines import LLAMA_CPP, LLAMA_SERVER
 from judge_engines import served
 from planted_latents import LENGTH, MOST, Latent, latents
 from rich.console import Console
@@ -93,7 +94,7 @@ def measured(options: argparse.Namespace, wanted: Sequence[Latent]) -> tuple[lis
     kept = Kept(options.keep)
     name, common = options.judge, f"{options.judge}/{options.examples}"
     path = pull(name, options.home)
-    with served(path, name, 1) as url, httpx.Client(base_url=url, timeout=900, trust_env=False) as http:
+    with served(path, name, 1, options.llm) as url, httpx.Client(base_url=url, timeout=900, trust_env=False) as http:
         found = {
             length: _each(kept, f"{common}/ours/{length}", wanted, partial(collected, url, name, length))
             for length in options.lengths
@@ -183,6 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=Path, default=default_home(os.environ))
     parser.add_argument("--judge", default=JUDGE)
+    parser.add_argument("--llm", choices=[LLAMA_CPP, LLAMA_SERVER], default=LLAMA_CPP, help="as for `dragoman up`")
     parser.add_argument("--latents", type=int, default=8, choices=range(3, MOST + 1), metavar=f"3..{MOST}")
     parser.add_argument("--examples", type=int, default=15, help="of each label")
     parser.add_argument("--lengths", type=int, nargs="+", default=[LENGTH, LENGTH // 2])

@@ -28,6 +28,7 @@ from dragoman.jobs import JobRecord, JobState
 from dragoman.models import bar, convert_gguf, pull
 from dragoman.pipeline import parse
 from dragoman.stack import EMBEDDER, JUDGE, LlmChoice, Ports, Stack, default_home
+from dragoman.stack.engines import LLAMA_CPP, LLAMA_SERVER
 from scipy.stats import spearmanr
 from scorer.core.measures import SIMULATED, TRIALS
 from scorer.core.scorers import METHODS
@@ -135,7 +136,7 @@ def run(options: argparse.Namespace) -> dict[str, Scores]:
     model = convert_gguf(paths[SUBJECT], paths[SUBJECT].with_suffix(""))
     overrides = {"model": str(model), "corpus": str(paths[CORPUS])}
     pipeline = parse(json.dumps(jobs_of(options)), "scorers_table", overrides)
-    llm = LlmChoice(options.judge)
+    llm = LlmChoice(options.judge, engine=options.llm)
     stack = Stack(
         home, llm, Ports.free(), embedder=EMBEDDER, say=_say, pull=lambda name, _: _pulled(name, options.models)
     )
@@ -219,6 +220,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--home", type=Path, default=Path.home() / ".dragoman-scorers")
     parser.add_argument("--models", type=Path, default=default_home(os.environ), help="where model files are kept")
     parser.add_argument("--judge", default=JUDGE)
+    parser.add_argument("--llm", choices=[LLAMA_CPP, LLAMA_SERVER], default=LLAMA_CPP, help="as for `dragoman up`")
     parser.add_argument("--latents", type=int, default=GOAL_LATENTS)
     parser.add_argument("--scorers", nargs="+", choices=ASKED, default=ASKED, metavar="NAME")
     parser.add_argument("--active", type=int, default=5, help="windows whose right answer is yes; trials take 5")

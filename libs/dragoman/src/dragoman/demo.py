@@ -27,18 +27,19 @@ CORPUS = "sotu"
 def run(home: Path, options: Namespace) -> int:
     """Runs the demo under `home` and returns the exit code: 0 when the scorecard is there.
 
-    `options.set` overrides variables of demo.yaml, `options.judge` the language model that explains and judges.
+    `options.set` overrides variables of demo.yaml, `options.judge` the language model that explains and judges,
+    `options.llm` the engine that serves it.
     """
     console: Console = getattr(options, "console", None) or Console()
     started = time.monotonic()
     model, corpus = _assets(home, console)
-    judge: str = getattr(options, "judge", "") or JUDGE
+    judge = LlmChoice(options.judge or JUDGE, engine=options.llm)
     overrides = {"model": str(model), "corpus": str(corpus), **getattr(options, "set", {})}
     pipeline = parse(_pipeline_text(), "demo.yaml", overrides)
     with ExitStack() as stack:
         if not _stack_runs(home):
             console.print("Starting the stack: NATS, object store, judge, four services")
-            stack.enter_context(Stack(home, LlmChoice(judge), say=lambda line: console.print(f"  {line}", style="dim")))
+            stack.enter_context(Stack(home, judge, say=lambda line: console.print(f"  {line}", style="dim")))
         client = stack.enter_context(Client(Addresses.find({}, home)))
         jobs = _run_pipeline(client, pipeline, console)
         return _show(client, home, jobs, console, time.monotonic() - started)

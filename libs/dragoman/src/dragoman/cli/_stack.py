@@ -22,7 +22,10 @@ def up_options(parser: argparse.ArgumentParser) -> None:
         help="a name of `dragoman models` or a GGUF file; for vLLM a folder or hub id",
     )
     llm.add_argument(
-        "--llm", choices=["llama.cpp", "vllm"], default="llama.cpp", help="the engine that serves it (vLLM: on a GPU)"
+        "--llm",
+        choices=["llama.cpp", "llama-server", "vllm"],
+        default="llama.cpp",
+        help="the engine that serves it: llama.cpp as installed, your own build of it, or vLLM on a GPU",
     )
     llm.add_argument(
         "--llm-url",
@@ -78,7 +81,7 @@ def _llm(options: argparse.Namespace) -> "LlmChoice | None":
         return LlmChoice.vllm(options.judge)
     if options.llm_url and not options.judge:
         return LlmChoice(options.llm_model, options.llm_url, os.environ.get("DRAGOMAN_LLM_API_KEY", ""))
-    return LlmChoice(options.judge or JUDGE)
+    return LlmChoice(options.judge or JUDGE, engine=options.llm)
 
 
 def _workers(options: argparse.Namespace) -> list[str]:
@@ -103,6 +106,12 @@ def demo_options(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="value of a variable of demo.yaml"
     )
     parser.add_argument("--judge", default="", metavar="MODEL", help="a name of `dragoman models`, or a GGUF file")
+    parser.add_argument(
+        "--llm",
+        choices=["llama.cpp", "llama-server"],
+        default="llama.cpp",
+        help="the engine that serves it: llama.cpp as installed, or your own build of it",
+    )
     parser.set_defaults(interrupted=_NOTHING_LOST)
 
 

@@ -5,10 +5,11 @@ with Stack(home, LlmChoice()) as stack:
     stack.wait()
 """
 
+from dragoman.stack.engines import EMBEDDER, JUDGE, LlmChoice
 from dragoman.stack.home import STACK_FILE, default_home
 from dragoman.stack.laptop import Stack
 from dragoman.stack.ports import DEFAULT_BASE, Ports
-from dragoman.stack.servers import BUCKET, EMBEDDER, JUDGE, LlmChoice
+from dragoman.stack.servers import BUCKET
 from dragoman.stack.services import PACKAGES
 from dragoman.stack.supervisor import ProcessState
 

@@ -13,10 +13,11 @@ from typing import Self
 from dragoman.errors import InvalidSpec, NotFound
 from dragoman.ids import Json
 from dragoman.stack.credentials import Credentials, credentials_of
+from dragoman.stack.engines import VLLM, LlmChoice, embedder, language_model, vllm
 from dragoman.stack.home import STACK_FILE, lock_home, write_stack_file
 from dragoman.stack.ports import Ports, require_free
 from dragoman.stack.process import Guard, Program
-from dragoman.stack.servers import VLLM, LlmChoice, embedder, language_model, nats, object_store, vllm
+from dragoman.stack.servers import nats, object_store
 from dragoman.stack.services import PACKAGES, environment, service, worker
 from dragoman.stack.supervisor import ProcessState, Supervisor
 

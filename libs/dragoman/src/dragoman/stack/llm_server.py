@@ -21,11 +21,11 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PARENT_POLL_SECONDS = 0.5
 
 # Prefixes kept beside the slots; the engine's own default is 8 GiB, which is a laptop's memory.
-_PROMPT_CACHE_MIB = 512
+PROMPT_CACHE_MIB = 512
 
 # GNU OpenMP lets idle threads spin for seconds by default. Beside one other busy process that costs more than half of
 # the engine's speed (15 against 37 prompt tokens a second); a short spin is as fast when the machine is quiet.
-_SPIN_COUNT = "3000"
+SPIN_COUNT = "3000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def serve(options: ServerOptions) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # before the engine starts threads, which inherit it
     watcher = threading.Thread(target=_exit_when_told, args=(os.getppid(),), name="watcher")
     watcher.start()
-    os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)  # read when the engine's library is loaded
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when the engine's library is loaded
     xllamacpp = _engine()
     try:
         server = xllamacpp.Server(_engine_params(xllamacpp, options))
@@ -101,7 +101,7 @@ def _engine_params(xllamacpp: Any, options: ServerOptions) -> Any:
     params.cpuparams_batch.n_threads = threads
     params.api_keys = [options.api_key] if options.api_key else []
     params.endpoint_metrics = True
-    params.cache_ram_mib = _PROMPT_CACHE_MIB
+    params.cache_ram_mib = PROMPT_CACHE_MIB
     params.fit_params = False  # serve what was asked for, or fail; never a silently shorter context
     params.n_gpu_layers = 0
     if options.embedding:

