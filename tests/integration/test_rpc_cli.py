@@ -9,9 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dragoman.artifacts import PartInfo
 from dragoman.cli import main
 from dragoman.cli._board import Board
 from dragoman.jobs import EventType, JobEvent, JobProgress, JobRecord, JobState
@@ -133,7 +135,9 @@ def test_show_prints_the_failure_and_what_to_do(shell: Shell) -> None:
 
 
 def test_show_prints_the_statistics_the_page_and_the_cost_of_what_succeeded(shell: Shell) -> None:
-    card = shell.services.store.put("scorecard", b"abc", name="scorecard.txt", cost={"spend_EUR": 0.01234}).id
+    put = shell.services.store.put("scorecard", b"abc", name="scorecard.txt", cost={"spend_EUR": 0.01234})
+    card, others = put.id, PartInfo("latents.parquet", "k/latents", 1 << 40, "0" * 64)
+    put.manifest = replace(put.manifest, parts=[*put.manifest.parts, others])
     shell.services.run(shell.services.desk.submit("scorecard", {"n": 3}))
     assert "statistics" not in shell("show", card)
     shell.tell(card, EventType.COMMITTED, JobState.SUCCEEDED)
@@ -141,6 +145,7 @@ def test_show_prints_the_statistics_the_page_and_the_cost_of_what_succeeded(shel
     assert '"byte_count": 3' in shown
     assert "spent  0.01234 EUR" in shown
     assert shown.endswith("abc\n")
+    assert put.reads == [(0, 3)], "the page is all that is fetched"
     shell.services.store.artifacts.clear()
     assert "statistics" not in shell("show", card)
 

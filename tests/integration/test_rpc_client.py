@@ -224,9 +224,13 @@ def test_a_wrong_partial_file_is_fetched_again_from_the_start(
 
 def test_damaged_bytes_never_get_the_parts_name(client: Client, running: Services, tmp_path: Path) -> None:
     artifact = running.store.put("coder", b"right bytes")
+    assert client.read_part(artifact.id, "part.bin") == b"right bytes"
     artifact.data = b"wrong bytes"
-    with pytest.raises(DataLoss, match=r"part\.bin of coder-.* arrived twice with other bytes"):
-        client.download(artifact.id, tmp_path)
+    for fetch in (lambda: client.download(artifact.id, tmp_path), lambda: client.read_part(artifact.id, "part.bin")):
+        with pytest.raises(DataLoss, match=r"part\.bin of coder-.* arrived twice with other bytes"):
+            fetch()
+    with pytest.raises(NotFound, match=r"has no part 'parts\.bin'; it has part\.bin"):
+        client.read_part(artifact.id, "parts.bin")
     assert list((tmp_path / artifact.id).iterdir()) == []
 
 

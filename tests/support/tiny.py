@@ -8,15 +8,24 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
+    CodeGenConfig,
+    DbrxConfig,
+    DeepseekV2Config,
+    DeepseekV3Config,
     FalconConfig,
     Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
+    GPTJConfig,
+    GPTNeoConfig,
     GPTNeoXConfig,
     LlamaConfig,
     MambaConfig,
+    MptConfig,
     PreTrainedTokenizerFast,
     RwkvConfig,
+    Zamba2Config,
+    ZambaConfig,
 )
 
 VOCAB = 300
@@ -58,6 +67,44 @@ CONFIGS: dict[str, Any] = {
     ),
 }  # fmt: skip
 
+_LATENT_ATTENTION: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 16, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": VOCAB, "n_routed_experts": 4,
+    "n_shared_experts": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 1, "kv_lora_rank": 8, "q_lora_rank": 8,
+    "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8, "n_group": 1, "topk_group": 1,
+}  # fmt: skip
+_SHARED_ATTENTION: dict[str, Any] = {
+    "hidden_size": 32, "attention_hidden_size": 64, "intermediate_size": 48, "num_attention_heads": 4,
+    "num_key_value_heads": 4, "mamba_d_state": 8, "vocab_size": VOCAB,
+}  # fmt: skip
+FURTHER_CONFIGS: dict[str, Any] = {
+    "mpt": lambda: MptConfig(d_model=24, n_heads=3, n_layers=2, expansion_ratio=2, vocab_size=VOCAB),
+    "gpt_neo": lambda: GPTNeoConfig(
+        hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]], intermediate_size=48,
+        vocab_size=VOCAB, max_position_embeddings=128, window_size=16, bos_token_id=0, eos_token_id=0,
+    ),
+    "gptj": lambda: GPTJConfig(n_embd=32, n_layer=2, n_head=4, rotary_dim=4, vocab_size=VOCAB, n_positions=128),
+    "codegen": lambda: CodeGenConfig(
+        n_embd=32, n_layer=2, n_head=4, rotary_dim=4, vocab_size=VOCAB, n_positions=128, n_ctx=128
+    ),
+    "deepseek_v2": lambda: DeepseekV2Config(**_LATENT_ATTENTION),
+    "deepseek_v3": lambda: DeepseekV3Config(**_LATENT_ATTENTION),
+    "zamba": lambda: ZambaConfig(
+        num_hidden_layers=6, n_mamba_heads=2, mamba_dt_rank=4, attn_layer_period=3, attn_layer_offset=2,
+        **_SHARED_ATTENTION,
+    ),
+    "zamba2": lambda: Zamba2Config(
+        num_hidden_layers=4, n_mamba_heads=8, mamba_headdim=8, mamba_ngroups=1, chunk_size=8, num_mem_blocks=1,
+        adapter_rank=4, layers_block_type=["mamba", "hybrid"] * 2, hybrid_layer_ids=[1, 3], **_SHARED_ATTENTION,
+    ),
+    "dbrx": lambda: DbrxConfig(
+        d_model=32, n_heads=4, n_layers=2, max_seq_len=128, vocab_size=VOCAB,
+        attn_config={"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 1e4},
+        ffn_config={"hidden_size": 32, "ffn_hidden_size": 16, "moe_num_experts": 4, "moe_top_k": 2},
+    ),
+}  # fmt: skip
+"""Architectures that are tried once, not with every weights variant."""
+
 LAST_BUT_ONE = {
     "llama": "model.layers.1",
     "gpt2": "transformer.h.1",
@@ -71,9 +118,9 @@ LAST_BUT_ONE = {
 
 
 def tiny_model(name: str) -> Any:
-    """Returns a causal language model of three layers with random weights that are always the same."""
+    """Returns a causal language model of a few layers with random weights that are always the same."""
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(CONFIGS[name]()).eval()
+    return AutoModelForCausalLM.from_config((CONFIGS | FURTHER_CONFIGS)[name]()).eval()
 
 
 def save_tokenizer(folder: Path, *, special: bool = True, adds_bos: bool = False) -> Path:

@@ -136,6 +136,16 @@ def test_an_encoder_is_refused_by_its_configuration_and_by_what_it_does(tmp_path
             assert caught.value.reason == "MODEL_NOT_CAUSAL"
 
 
+@pytest.mark.parametrize("vocab_size", [2, 3, 7])
+def test_models_of_few_tokens_are_judged_too(vocab_size: int) -> None:
+    for is_decoder in (True, False):
+        config = BertConfig(
+            hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=vocab_size,
+            is_decoder=is_decoder, pad_token_id=0,
+        )  # fmt: skip
+        assert LoadedModel(BertLMHeadModel(config).eval(), CPU).looks_ahead() == (not is_decoder)
+
+
 def test_hookpoints_are_found_inside_the_base_model() -> None:
     model = LoadedModel(tiny_model("gpt2"), CPU)
     assert model.prefix == "transformer"

@@ -5,21 +5,16 @@ Says one line of JSON: the description, or `error` and `reason`. Imports torch a
 
 import json
 import sys
-from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hooked_models import gguf_header
-from hooked_models.core.hooks import first_tensor, input_tensor
-from hooked_models.core.names import INPUT
 from hooked_models.locations import CONFIG_FILE
 
-_PROBE = (2, 8)
-"""Batch and tokens of the pass that measures widths."""
 _EXPERTS = "batched_mm"
-"""How mixtures of experts are computed in it: the other ways need values, or bfloat16."""
+"""How mixtures of experts are computed where widths are measured: the other ways need values, or bfloat16."""
 _MOST_LAYERS = 1000
 """Each is made before its widths are known, and a configuration may say any number."""
 
@@ -89,9 +84,10 @@ def _check_code_is_beside(path: Path) -> None:
 
 def describe_config(config: Any, *, trust_remote_code: bool = False) -> dict[str, Any]:
     """Returns the fields of ModelDescription, by a pass with tensors that have shapes but no values."""
-    import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers import AutoModelForCausalLM
+
+    from hooked_models.widths import measured_widths
 
     _check_layers(config)
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -107,7 +103,7 @@ def describe_config(config: Any, *, trust_remote_code: bool = False) -> dict[str
         base = model.base_model
         _check_causal(model, base)
         prefix = next(name for name, module in model.named_modules() if module is base)
-        widths = _measured(base, prefix, torch.zeros(_PROBE, dtype=torch.long))
+        widths = measured_widths(base, prefix)
     return {
         "architecture": type(model).__name__,
         "base_prefix": prefix,
@@ -136,39 +132,6 @@ def _check_layers(config: Any) -> None:
     layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
     if isinstance(layers, int) and layers > _MOST_LAYERS:
         raise Refused(f"it has {layers:,} layers; at most {_MOST_LAYERS:,} can be run", "MODEL_UNSUPPORTED")
-
-
-def _measured(base: Any, prefix: str, input_ids: Any) -> dict[str, int | None]:
-    """Returns the widths of hookpoints: of modules called once, where each token has one vector."""
-    modules = {f"{prefix}.{name}" if prefix else name: module for name, module in base.named_modules() if name}
-    found: dict[str, int | None] = {}
-    calls: Counter[str] = Counter()
-    for name, module in modules.items():
-        _measure(name, module, modules, found, calls)
-    try:
-        base(input_ids=input_ids)
-    except Exception:  # noqa: BLE001  whatever a model does with values that are not there: then names are all we know
-        return {hookpoint: None for name in modules for hookpoint in (name, f"{name}{INPUT}")}
-    order = [hookpoint for name in modules if calls[name] == 1 for hookpoint in (name, f"{name}{INPUT}")]
-    return {hookpoint: found[hookpoint] for hookpoint in order if hookpoint in found}
-
-
-def _measure(
-    name: str, module: Any, modules: Mapping[str, Any], found: dict[str, int | None], calls: Counter[str]
-) -> None:
-    """Hooks a module: notes the widths of what it reads and gives, and that it is called."""
-
-    def note(hookpoint: str, tensor: Any) -> None:
-        if tensor is not None:
-            found[hookpoint] = int(tensor.shape[-1])
-
-    def before(module: Any, args: Any, kwargs: Any) -> None:
-        calls[name] += 1
-        if f"{name}{INPUT}" not in modules:
-            note(f"{name}{INPUT}", input_tensor(args, kwargs, *_PROBE))
-
-    module.register_forward_pre_hook(before, with_kwargs=True)
-    module.register_forward_hook(lambda module, args, output: note(name, first_tensor(output, *_PROBE)))
 
 
 def describe_tokenizer(path: Path, folder: Path) -> dict[str, Any]:

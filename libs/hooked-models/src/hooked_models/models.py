@@ -51,8 +51,14 @@ class LoadedModel:
         """
         if self._control_seed is None:
             return Occurrences(None)
-        embedding: Any = self.whole.get_input_embeddings()  # type: ignore[operator]
-        return Occurrences(embedding, self._control_seed)
+        return Occurrences(self._embedding(), self._control_seed)
+
+    def looks_ahead(self) -> bool:
+        """Returns whether what it gives at a token changes with the tokens after it."""
+        return looks_ahead(self.base, int(self._embedding().weight.shape[0]), self.device)
+
+    def _embedding(self) -> Any:
+        return self.whole.get_input_embeddings()  # type: ignore[operator]
 
 
 def base_prefix(whole: Any) -> str:
@@ -108,7 +114,7 @@ class ModelSlot:
 
 
 def _check_causal(ref: ModelRef, model: LoadedModel) -> None:
-    if looks_ahead(model.base, model.device):
+    if model.looks_ahead():
         raise UserTaskError(
             f"the model {ref.source} is not causal: what it gives at a token changes with the tokens after it; "
             "expected a causal language model (of an encoder's architecture, `is_decoder` true in config.json)",

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -215,13 +214,10 @@ def _print_statistics(client: Client, job: JobRecord, console: Console) -> None:
 
 def _print_pages(client: Client, manifest: Manifest, console: Console) -> None:
     """Prints the parts that were made for a terminal: those of a scorecard and a triage."""
-    pages = [part.name for part in manifest.parts if part.name.endswith(".txt")]
-    if not pages:
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        made = client.download(manifest.id, folder)
-        for name in pages:
-            console.print(f"\n{(made / name).read_text(encoding='utf-8')}", highlight=False, markup=False)
+    for part in manifest.parts:
+        if part.name.endswith(".txt"):
+            page = client.read_part(manifest.id, part.name).decode()
+            console.print(f"\n{page}", highlight=False, markup=False)
 
 
 def _print_failure(job: JobRecord, console: Console) -> None:

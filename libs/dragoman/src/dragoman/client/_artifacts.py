@@ -6,7 +6,7 @@ from pathlib import Path
 from dragoman.artifact.v1 import artifact_pb2
 from dragoman.artifacts import Manifest
 from dragoman.client._caller import Caller
-from dragoman.client._download import Report, download
+from dragoman.client._download import Report, download, read_part
 from dragoman.client._records import GarbageLine, LineageNode, lineage_node
 from dragoman.job.v1 import maintenance_service_pb2
 from dragoman.rpc.convert import manifest_record
@@ -36,6 +36,13 @@ class Artifacts(Caller):
             report: Called with the part's name, and the bytes done and in all.
         """
         return await download(self._wire, await self.manifest(artifact_id), Path(folder), report)
+
+    async def read_part(self, artifact_id: str, name: str) -> bytes:
+        """Returns one part of an artifact, checked against its sha256; for parts that fit into memory.
+
+        Raises NotFound when the artifact has no part of this name.
+        """
+        return await read_part(self._wire, await self.manifest(artifact_id), name)
 
     async def lineage(self, artifact_id: str) -> Sequence[LineageNode]:
         """Returns the artifact and everything it was made from, breadth first."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from dragoman.artifact.v1 import artifact_pb2
 from dragoman.artifacts import Manifest, PartInfo
 from dragoman.client._wire import Patience, Wire
 from dragoman.errors import DataLoss, DragomanError, FailedPrecondition
-from dragoman.folder import file_sha256
+from dragoman.folder import file_sha256, find_part
 from dragoman.manifests import MANIFEST_NAME, check_part_names, manifest_to_json
 from dragoman.rpc.methods import DOWNLOAD_PART
 
@@ -42,6 +43,15 @@ async def download(wire: Wire, manifest: Manifest, folder: Path, report: Report 
         reason = f"cannot write to {target}: {error.strerror or error}; free some space or give another folder"
         raise FailedPrecondition(reason, reason="CANNOT_WRITE") from error
     return target
+
+
+async def read_part(wire: Wire, manifest: Manifest, name: str) -> bytes:
+    """Returns the bytes of one part. Raises NotFound when there is none of this name, and DataLoss as `download`."""
+    part = find_part(manifest, name)
+    check_part_names([part.name])
+    with tempfile.TemporaryDirectory() as folder:
+        await _Fetch(wire, manifest.id, part, Path(folder), None, 0, part.size_bytes).run()
+        return (Path(folder) / part.name).read_bytes()
 
 
 class _Fetch:

@@ -161,6 +161,10 @@ class Client:
         """Fetches an artifact into `<folder>/<artifact_id>`; see AsyncClient.download."""
         return _THREAD.run(self._async.download(artifact_id, folder, report))
 
+    def read_part(self, artifact_id: str, name: str) -> bytes:
+        """Returns one part of an artifact; see AsyncClient.read_part."""
+        return _THREAD.run(self._async.read_part(artifact_id, name))
+
     def lineage(self, artifact_id: str) -> Sequence[LineageNode]:
         """Returns the artifact and everything it was made from."""
         return _THREAD.run(self._async.lineage(artifact_id))
