@@ -23,6 +23,7 @@ from scorer.core.judgement import Verdict
 from scorer.core.nearness import nearness
 from scorer.core.planned import prompts_of
 from scorer.core.requests import Contrast, Nearness, Request, Simulation
+from scorer.embedder import Embedded
 from scorer.llm_judge import likeliest
 from scorer.spec import EmbedderRef, LlmRef
 
@@ -87,12 +88,15 @@ def null_auroc(active: int, silent: int) -> tuple[float, float]:
     return 0.5 + (beside - alone) / 2.0, 0.5 * float(np.sqrt(variance))
 
 
-def null_told_by_text(examples: Sequence[Mapping[str, Any]], latent: int) -> float:
-    """AUROC of a latent's null for who says yes where a word of the label that is shown stands in the window."""
+def null_told_by_text(examples: Sequence[Mapping[str, Any]], latent: int, only_marked: bool = False) -> float:
+    """AUROC of a latent's null for who says yes where a word of the label that is shown stands in the window, or is
+    marked in it.
+    """
     says: dict[bool, list[bool]] = {True: [], False: []}
     for e in examples:
         if e["arm"] == "shuffled" and e["latent"] == latent:
-            words = {token.strip() for token in e["tokens"]}
+            pairs = zip(e["tokens"], e["marked"], strict=True)
+            words = {token.strip() for token, is_marked in pairs if is_marked or not only_marked}
             says[e["label"]].append(bool(words & set(latent_words(e["explanation_latent"]))))
     yes, no = (np.asarray(says[label], np.float64) for label in (True, False))
     return float(np.mean((yes[:, None] > no) + 0.5 * (yes[:, None] == no)))
@@ -290,18 +294,21 @@ class RuleEmbedder:
 
     def verdicts(self, requests: Sequence[Nearness], embedder: EmbedderRef) -> Iterator[tuple[int, Verdict]]:
         for index, request in reversed(list(enumerate(requests))):
-            found = self.vectors(request.texts, embedder)
+            found = self.embedded(request.texts, embedder)
             if any(text not in found for text in request.texts):
                 yield index, Verdict("refused")
                 continue
-            rows = np.stack([found[text] for text in request.texts])
+            rows = np.stack([found[text].vector for text in request.texts])
             near = rows[1 : 1 + len(request.near)]
             yield index, Verdict("answered", value=nearness(rows[0], near, rows[1 + len(near) :]), prompt_tokens=3)
 
-    def vectors(self, texts: Sequence[str], embedder: EmbedderRef) -> dict[str, np.ndarray]:
+    def embedded(self, texts: Sequence[str], embedder: EmbedderRef) -> dict[str, Embedded]:
         self.texts += texts
-        found = {text: vector for text in texts if (vector := self.rule(text)) is not None}
-        return {t: np.asarray(v, np.float64) / (float(np.linalg.norm(v)) or 1.0) for t, v in found.items()}
+        found = {text: np.asarray(v, np.float64) for text in texts if (v := self.rule(text)) is not None}
+        return {t: Embedded(v / (float(np.linalg.norm(v)) or 1.0), len(t.split())) for t, v in found.items()}
+
+    def count(self, texts: Sequence[str], embedder: EmbedderRef) -> Sequence[int] | None:
+        return [len(text.split()) for text in texts]
 
 
 def by_family(text: str) -> list[float]:

@@ -29,10 +29,8 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> p.Laid:
 
 def spec_of(**changes: object) -> ScoresSpec:
     fields = {"scorer": "detection", "active_count": EXAMPLES, "inactive_count": EXAMPLES, "null_count": 1, **changes}
-    return ScoresSpec(
-        explanations_id=p.EXPLANATIONS_ID, latents_id=p.LATENTS_ID, window_length=p.LENGTH, bootstrap_count=100,
-        latents_per_task=2, **fields,
-    )  # fmt: skip
+    fields = {"window_length": p.LENGTH, "bootstrap_count": 100, "latents_per_task": 2, **fields}
+    return ScoresSpec(explanations_id=p.EXPLANATIONS_ID, latents_id=p.LATENTS_ID, **fields)
 
 
 def scored(
@@ -113,6 +111,53 @@ def test_a_budget_may_be_saved_by_stopping(laid: p.Laid, tmp_path: Path) -> None
     told = statistics(made)
     assert told["prompt_tokens"] < told["planned_prompt_tokens"]
     assert told["stopping"]["latents_by_reason"]["above"] == LATENTS - 1
+
+
+def embedding(laid: p.Laid, folder: Path, **changes: object) -> tuple[FolderArtifact, p.RuleJudge, p.RuleEmbedder]:
+    """Scores with negatives that embed alike, at two prices."""
+    judge, embedder = p.RuleJudge(p.oracle), p.RuleEmbedder(p.by_family)
+    price, of_texts = Price(prompt=2.0, completion=30.0), Price(prompt=0.5, completion=0.0)
+    kind = ScoresKind(judge, laid.artifacts, embedder, price, of_texts)
+    return run_local(kind, spec_of(near_count=3, **changes), laid.inputs, folder), judge, embedder
+
+
+def test_what_is_embedded_to_find_negatives_is_told_and_paid_for(laid: p.Laid, tmp_path: Path) -> None:
+    made, _, embedder = embedding(laid, tmp_path / "made")
+    told = statistics(made)
+    windows = {(e["latent"], " ".join(e["tokens"])) for e in table(made, "examples.parquet") if e["type"] == "active"}
+    candidates = set(embedder.texts) - {text for _, text in windows}
+    assert told["embedded_texts"] >= len(candidates) + len(windows) > 100
+    assert told["embedded_tokens"] == p.LENGTH * told["embedded_texts"]
+    judged = (2.0 * told["prompt_tokens"] + 30.0 * told["completion_tokens"]) / 1e6
+    assert made.manifest.cost == {"spend_USD": pytest.approx(judged + 0.5 * told["embedded_tokens"] / 1e6)}
+    alone, _, _ = embedding(laid, tmp_path / "alone", latents_per_task=1)
+    assert alone.manifest.statistics == made.manifest.statistics, "candidates count once, however many tasks there are"
+    assert statistics(scored(laid, tmp_path / "none")[0])["embedded_tokens"] == 0
+
+
+def test_a_dry_run_embeds_nothing_and_counts_what_would_be(laid: p.Laid, tmp_path: Path) -> None:
+    real = statistics(embedding(laid, tmp_path / "real")[0])
+    dry, judge, embedder = embedding(laid, tmp_path / "dry", dry_run=True)
+    assert embedder.texts == judge.prompts == []
+    told = statistics(dry)
+    assert told["planned_embedded_tokens"] == real["embedded_tokens"] > 0
+    assert told["embedded_tokens"] == 0
+    assert told["planned_prompt_tokens"] == real["prompt_tokens"], "words; windows are as long as each other"
+    cost = (2.0 * real["prompt_tokens"] + 30.0 * real["completion_tokens"] + 0.5 * real["embedded_tokens"]) / 1e6
+    assert told["planned_cost"] == {"currency": "USD", "at_most": pytest.approx(cost)}
+
+
+@pytest.mark.parametrize("of", ["token_budget", "cost_budget"])
+def test_a_budget_stops_before_what_is_embedded_goes_beyond_it(laid: p.Laid, tmp_path: Path, of: str) -> None:
+    whole = statistics(embedding(laid, tmp_path / "dry", dry_run=True)[0])
+    tokens = sum(whole[f"planned_{name}_tokens"] for name in ("prompt", "completion", "embedded"))
+    enough = {"token_budget": tokens, "cost_budget": whole["planned_cost"]["at_most"]}[of]
+    made, _, _ = embedding(laid, tmp_path / "enough", **{of: enough * (1 + 1e-9) if of == "cost_budget" else enough})
+    assert statistics(made)["over_budget"] == 0
+    made, _, _ = embedding(laid, tmp_path / "less", **{of: enough * 0.999 if of == "cost_budget" else enough - 1})
+    told = statistics(made)
+    assert told["over_budget"] == 1
+    assert told["prompt_tokens"] + told["completion_tokens"] + told["embedded_tokens"] < tokens
 
 
 @pytest.mark.parametrize(

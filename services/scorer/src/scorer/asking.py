@@ -24,7 +24,7 @@ from scorer.core.questions import label_free_questions, measured_questions, ques
 from scorer.core.rivals import rivals_of
 from scorer.core.scorers import METHODS, Counts, Drawn, Method
 from scorer.core.scorers.method import EFFECTS, TEXTS
-from scorer.hard_negatives import Vectors
+from scorer.near_windows import Embed, NearWindows
 from scorer.spec import ScoresSpec
 from scorer.steered_source import SteeredWindows
 from scorer.windows import HeldOutWindows
@@ -49,11 +49,11 @@ class Asking:
         context: Context,
         explained: Explained,
         tokens: Artifact,
-        vectors: Vectors,
+        embed: Embed | None,
         coder: Artifact | None = None,
         written: Written | None = None,
     ) -> None:
-        """`written`: of a scorer of written texts."""
+        """`embed`: None while tokens are counted. `written`: of a scorer of written texts."""
         first, end = (int(str(context.task.payload[name])) for name in ("first", "end"))
         self.attempted = [int(row["latent"]) for row in explained.rows[first:end]]
         self.tokens = tokens
@@ -64,10 +64,10 @@ class Asking:
         free = self._method.label_free
         self._wanted = [j for j in self.attempted if free or j in explained.explanations]
         self._steered = EFFECTS in self._method.needs
-        self._windows = self._source(context, vectors, coder, written)
+        self._windows = self._source(context, embed, coder, written)
 
     def _source(
-        self, context: Context, vectors: Vectors, coder: Artifact | None, written: Written | None
+        self, context: Context, embed: Embed | None, coder: Artifact | None, written: Written | None
     ) -> HeldOutWindows | SteeredWindows | WrittenWindows:
         seed, latents = self._spec.seed, context.inputs["latents"]
         if self._steered:
@@ -75,7 +75,12 @@ class Asking:
             return SteeredWindows(effects, self.tokens, self._spec.kl_target, seed, self._partners)
         if written is not None:
             return WrittenWindows(WindowSource(latents, self.tokens), written, seed, self._partners)
-        return HeldOutWindows(latents, self.tokens, seed, self._wanted, vectors, coder)
+        return HeldOutWindows(latents, self.tokens, seed, self._wanted, embed, coder)
+
+    @property
+    def near(self) -> NearWindows | None:
+        """What embeds windows to find negatives; None where the spec asks for none."""
+        return self._windows.near if isinstance(self._windows, HeldOutWindows) and self._spec.near_count else None
 
     def questions(self) -> Iterator[tuple[int, list[Question]]]:
         """Yields latent and questions. Raises DocumentLeak for one about a document that its explanation is from."""

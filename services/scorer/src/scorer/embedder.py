@@ -1,11 +1,13 @@
 """Vectors of texts from an OpenAI-compatible embeddings endpoint, and what scorers ask of them."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import numpy as np
 from dragoman.errors import FailedPrecondition
 from dragoman.llm import Embedding, Endpoint, Failure, LLMClient, ResponseCache, settled_items
+from dragoman.llm.token_count import count_tokens
 from jaxtyping import Float
 
 from scorer.core.judgement import ANSWERED, Verdict
@@ -15,6 +17,15 @@ from scorer.spec import EmbedderRef
 
 _REQUESTS = 64
 """Requests whose texts are embedded before the first of them is answered."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """A text that an embedder has read."""
+
+    vector: Float[np.ndarray, " d"]
+    """Of length 1."""
+    tokens: int
 
 
 class Embedder(Protocol):
@@ -32,8 +43,12 @@ class Embedder(Protocol):
         """Answers Nearness requests; yields index and verdict."""
         ...
 
-    def vectors(self, texts: Sequence[str], embedder: EmbedderRef) -> dict[str, Float[np.ndarray, " d"]]:
-        """Returns the vector of length 1 of each text that could be embedded."""
+    def embedded(self, texts: Sequence[str], embedder: EmbedderRef) -> dict[str, Embedded]:
+        """Returns the texts that could be embedded."""
+        ...
+
+    def count(self, texts: Sequence[str], embedder: EmbedderRef) -> Sequence[int] | None:
+        """Returns the tokens of each text as the embedder would read it, None where it cannot tell."""
         ...
 
 
@@ -67,11 +82,16 @@ class EndpointEmbedder:
                 for index, request in enumerate(some, first):
                     yield index, _verdict(request, known, sum(bills.pop(text, 0) for text in set(request.texts)))
 
-    def vectors(self, texts: Sequence[str], embedder: EmbedderRef) -> dict[str, Float[np.ndarray, " d"]]:
-        """See Embedder.vectors."""
+    def embedded(self, texts: Sequence[str], embedder: EmbedderRef) -> dict[str, Embedded]:
+        """See Embedder.embedded."""
         with self._endpoint.client(embedder.model, self._cache) as client:
             found = _embedded(client, texts)
-        return {text: unit(reply) for text, reply in found.items() if isinstance(reply, Embedding)}
+        known = {text: reply for text, reply in found.items() if isinstance(reply, Embedding)}
+        return {text: Embedded(unit(reply), reply.usage.prompt) for text, reply in known.items()}
+
+    def count(self, texts: Sequence[str], embedder: EmbedderRef) -> Sequence[int] | None:
+        """See Embedder.count."""
+        return count_tokens(self._endpoint, embedder.model, texts)
 
 
 def _embedded(client: LLMClient, texts: Sequence[str]) -> dict[str, Embedding | Failure]:

@@ -1,23 +1,14 @@
 """Negatives that are hard to tell from a latent's own windows, in all of which the latent is exactly silent."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-from dragoman.ids import derived_seed
-from jaxtyping import Float
-from latent_cache import LatentCache, Window, WindowSource
+from latent_cache import LatentCache, Window
 from latent_cache.source import strongest_of
-
-from scorer.core.prompts import plain_text
 
 NEIGHBOURS = 10
 """Latents whose windows are taken."""
-_CANDIDATES = 512
-"""Windows of the silent pool that are embedded; the same for all latents, so that each is embedded once."""
-
-Vectors = Callable[[Sequence[str]], Mapping[str, Float[np.ndarray, " d"]]]
-"""Returns the vector of length 1 of each text that could be embedded."""
 
 
 def co_firing(cache: LatentCache, latent: int) -> list[int]:
@@ -46,24 +37,6 @@ def silent_of(cache: LatentCache, latent: int, windows: Sequence[Window]) -> lis
     """Returns those of other latents' windows in which a latent is exactly silent."""
     fires = _firing_places(cache, latent)
     return [window for window in windows if not _within(fires, window, cache.index.ctx_len)]
-
-
-def near_windows(
-    source: WindowSource, latent: int, active: Sequence[Window], count: int, vectors: Vectors
-) -> list[Window]:
-    """Returns silent test windows, those first that are nearest, by cosine of vectors, to any activating one."""
-    pool = source.cache.silent("test")
-    order = np.random.Generator(np.random.PCG64(derived_seed(source.cache.id, "near"))).permutation(len(pool))
-    silent = set(pool.silent(latent).tolist())
-    candidates = [pool.window(int(i), "test") for i in order[:_CANDIDATES] if int(i) in silent]
-    if not candidates or not active:
-        return []
-    own, others = ([plain_text(source.pieces(window)) for window in some] for some in (active, candidates))
-    found = vectors([*own, *others])
-    references = np.stack([found[text] for text in own if text in found])
-    nearness = [float((references @ found[text]).max()) if text in found else -np.inf for text in others]
-    ranked = np.argsort(-np.round(nearness, 6), kind="stable")
-    return [candidates[int(i)] for i in ranked[:count]]
 
 
 def without(windows: Sequence[Window], taken: Sequence[Window]) -> Iterator[Window]:

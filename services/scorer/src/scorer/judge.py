@@ -15,7 +15,7 @@ class Judge(Protocol):
         """Fills in what the engine has.
 
         Raises Unavailable when it cannot be reached, InvalidSpec for no such model or one that cannot do what is needed
-        (names of `core.scorers.method`). A busy engine is not waited for: what it can do is then found out in `verdicts`.
+        (names of `core.scorers.method`). A busy engine is not waited for: what it can do is found out in `verdicts`.
         """
         ...
 

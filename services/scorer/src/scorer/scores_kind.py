@@ -11,7 +11,7 @@ from dragoman.errors import FailedPrecondition, InvalidSpec, TransientTaskError,
 from dragoman.ids import Json
 from dragoman.kinds import Checkpoint, Context, Part, Progress, Stage, Summary
 from dragoman.llm.budget import budget_statistics
-from dragoman.llm.price import Price, spent
+from dragoman.llm.price import Price, added, spent
 
 from scorer.asking import Asking
 from scorer.core.explained import Explained
@@ -24,8 +24,9 @@ from scorer.core.turns import Turns
 from scorer.counting import BUDGET_PART, Reach, budget, count
 from scorer.effects_checks import effects_violations, missing_effects
 from scorer.embedder import Embedder
-from scorer.hard_negatives import Vectors
+from scorer.embedding_spend import embedded_metadata, embedding_cost
 from scorer.judge import Judge
+from scorer.near_windows import Embed
 from scorer.scores_checks import (
     budget_violations,
     check_explanations,
@@ -148,10 +149,11 @@ class ScoresKind:
         explained = read_explained(context.inputs, spec)
         stage = stage_names(spec)[context.task.stage]
         if stage == COUNT:
-            asking = self._asking(spec, context, explained)
-            yield from count(spec, context, asking.tokens, self._judge, asking.attempted, asking.questions())
+            asking = self._asking(spec, context, explained, None)
+            yield from count(spec, context, asking, self._judge, self._embedder)
         elif stage == BUDGET:
-            yield from budget(spec, _REPLY_TOKENS, parts_of(spec, context, COUNT), context)
+            parts = parts_of(spec, context, COUNT)
+            yield from budget(spec, _REPLY_TOKENS, parts, context, self._embedding_price)
         elif stage == JUDGE:
             reach = Reach.of(spec, context, len(explained.rows))
             within = explained.rows[: reach.end if reach.asks else 0]
@@ -162,7 +164,8 @@ class ScoresKind:
 
     def _judged(self, spec: ScoresSpec, context: Context, explained: Explained) -> Steps:
         asked: list[tuple[int, list[Question]]] = []
-        for latent, latent_questions in self._asking(spec, context, explained).questions():
+        asking = self._asking(spec, context, explained, lambda texts: self._embeds().embedded(texts, spec.embedder))
+        for latent, latent_questions in asking.questions():
             asked.append((latent, latent_questions))
             yield Progress(0, max(1, sum(len(q) for _, q in asked)), "questions", f"windows of latent {latent}")
         turns, tokens = Turns(asked, _rule(spec)), Counter[str]()
@@ -177,7 +180,8 @@ class ScoresKind:
         name = f"judged-{context.task.index:05d}.parquet"
         stopped: dict[str, Json] = {latent: list(why) for latent, why in turns.stopped.items()}
         data = table_bytes(rows, EXAMPLES_SCHEMA)
-        yield Part(name, data=data, row_count=len(rows), keep=False, metadata={"stopped": stopped})
+        metadata: dict[str, Json] = {"stopped": stopped, "embedded": embedded_metadata(asking.near)}
+        yield Part(name, data=data, row_count=len(rows), keep=False, metadata=metadata)
 
     def _verdicts(self, spec: ScoresSpec, requests: Sequence[Request]) -> Iterator[tuple[int, Verdict]]:
         if EMBEDDINGS in METHODS[spec.scorer].needs:
@@ -191,14 +195,13 @@ class ScoresKind:
             raise FailedPrecondition("this scorer needs embeddings, and the server has no embedder")
         return self._embedder
 
-    def _asking(self, spec: ScoresSpec, context: Context, explained: Explained) -> Asking:
+    def _asking(self, spec: ScoresSpec, context: Context, explained: Explained, embed: Embed | None) -> Asking:
         latents = context.inputs["latents"].manifest
         tokens = self._artifacts.artifact(str(latents.statistics["tokens_id"]))
         coder = self._artifacts.artifact(latents.inputs["coder"]) if spec.decoder_count else None
-        vectors: Vectors = lambda texts: self._embeds().vectors(texts, spec.embedder)  # noqa: E731
         fired = context.inputs.get("written_latents")
         written = None if fired is None else Written.of(fired, self._artifacts.artifact)
-        return Asking(spec, context, explained, tokens, vectors, coder, written)
+        return Asking(spec, context, explained, tokens, embed, coder, written)
 
     def combine(self, spec: ScoresSpec, inputs: Mapping[str, InputInfo], parts: Sequence[PartInfo]) -> Summary:
         """Adds the denominators of the selection to what the last stage summed up."""
@@ -206,6 +209,7 @@ class ScoresKind:
         method = METHODS[spec.scorer]
         counts = _denominator_counts(spec, inputs)
         denominators = {name: counts.get(name) for name in ("total", "dead", "rare", "parsed")}
+        counted = next((part.metadata for part in parts if part.name == BUDGET_PART), {})
         summed: dict[str, Json] = {
             "scorer": method.name,
             "method_version": method.version,
@@ -213,10 +217,12 @@ class ScoresKind:
             **denominators,
             "seed": spec.seed,
             **found,
-            **budget_statistics(spec, next((part.metadata for part in parts if part.name == BUDGET_PART), {})),
+            **budget_statistics(spec, counted),
+            "planned_embedded_tokens": counted.get("planned_embedded_tokens"),
         }
         price = self._embedding_price if EMBEDDINGS in method.needs else spec.price or self._price
-        return Summary(summed, found["question_count"] - found["answered_count"], spent(price, summed))
+        cost = added(spent(price, summed), embedding_cost(self._embedding_price, summed))
+        return Summary(summed, found["question_count"] - found["answered_count"], cost)
 
 
 def _denominator_counts(spec: ScoresSpec, inputs: Mapping[str, InputInfo]) -> dict[str, int]:

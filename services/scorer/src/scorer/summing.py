@@ -21,6 +21,7 @@ from scorer.core.scorers.method import EFFECTS
 from scorer.core.steering import steering_statistics
 from scorer.core.stopping import saving
 from scorer.counting import OVER_BUDGET, PLANNED, Reach
+from scorer.embedding_spend import embedding_statistics
 from scorer.spec import ScoresSpec
 from scorer.stages import JUDGE, parts_of
 from scorer.steered_source import read_steering
@@ -52,7 +53,7 @@ def tables(spec: ScoresSpec, context: Context, explained: Explained) -> Iterator
         _check_answers(spec, tally, explained)
     ordered = [scores.get(latent) or latent_score(row, (), how) for latent, row in of_latent.items()]
     summed = statistics(ordered, tally, how, spec.null_count, method.label_free)
-    summed |= _further_statistics(spec, ordered, explained)
+    summed |= _further_statistics(spec, ordered, explained) | embedding_statistics(parts_of(spec, context, JUDGE))
     if types:
         summed["by_type"] = type_statistics(types, how)
     yield Part(EXAMPLES, path=path, row_count=writer.row_count)

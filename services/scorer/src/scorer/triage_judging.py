@@ -48,7 +48,10 @@ class Triage:
     def _threshold(self, name: str, nulls: Sequence[float]) -> Threshold:
         if not nulls:
             raise UserTaskError(
-                f"{name}: no latent has a score of the null; nothing can be told from it", reason="NO_NULL"
+                f"{name}: no latent has a score of the null; nothing can be told from it. Latents that fire in nearly "
+                "all windows leave too few silent ones: score more latents or fewer windows of each, make latents of "
+                "more text, or give the scores of a control",
+                reason="NO_NULL",
             )
         return threshold_of(nulls, self._quantile)
 
@@ -64,7 +67,7 @@ class Triage:
             else [list(found.texts) for found in promoted_by(control, spec.kl_target).values()]
         )
         texts = dict.fromkeys(text for tokens in [*own.values(), *nulls] for text in tokens)
-        vectors = embedder.vectors(list(texts), spec.embedder)
+        vectors = {text: found.vector for text, found in embedder.embedded(list(texts), spec.embedder).items()}
         self._coherences = {latent: coherence(tokens, vectors) for latent, tokens in own.items()}
         self._output = self._threshold(OUTPUT_SCORE, null_coherences(nulls, vectors))
 

@@ -1,11 +1,9 @@
 """The windows of latents for a score, as the latents artifact keeps them: test documents only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 from dragoman.artifacts import Artifact
 from dragoman.ids import derived_seed
-from jaxtyping import Float
 from latent_cache import Window, WindowSource
 from latent_cache.quantiles import balanced_order
 from latent_cache.source import sampled_of
@@ -15,13 +13,12 @@ from scorer.core.scorers import Counts, Drawn, Method
 from scorer.decoder_neighbours import decoder_neighbours
 from scorer.hard_negatives import (
     NEIGHBOURS,
-    Vectors,
     co_firing,
-    near_windows,
     neighbour_windows,
     silent_of,
     without,
 )
+from scorer.near_windows import Embed, NearWindows
 
 
 class HeldOutWindows:
@@ -33,16 +30,15 @@ class HeldOutWindows:
         tokens: Artifact,
         seed: int,
         wanted: Sequence[int],
-        vectors: Vectors,
+        embed: Embed | None,
         coder: Artifact | None = None,
     ) -> None:
-        """`coder`: where negatives of decoder neighbours are asked for."""
+        """`embed`: None while tokens are counted. `coder`: where negatives of decoder neighbours are asked for."""
         self._source = WindowSource(latents, tokens)
-        self._vectors = vectors
+        self.near = NearWindows(self._source, embed)
         self._seed = seed
         self._records = self._source.cache.examples_of(wanted)
         self._pieces: dict[tuple[int, int], Sequence[str]] = {}
-        self._known: dict[str, Float[np.ndarray, " d"]] = {}
         self._alike = decoder_neighbours(coder, wanted, NEIGHBOURS) if coder is not None and wanted else {}
 
     def draw(
@@ -66,12 +62,6 @@ class HeldOutWindows:
         beside = {rival: self._rival(latent, rival, counts.inactive) for rival in rivals}
         return Drawn(latent, windows, record.deciles[chosen], found, beside), counts
 
-    def _embedded(self, texts: Sequence[str]) -> Mapping[str, Float[np.ndarray, " d"]]:
-        """Latents have the candidates in common: each is embedded once for all of a task."""
-        missing = [text for text in dict.fromkeys(texts) if text not in self._known]
-        self._known |= self._vectors(missing) if missing else {}
-        return self._known
-
     def _rival(self, latent: int, rival: int, count: int) -> list[Window]:
         cache = self._source.cache
         record = cache.examples_of([rival])[rival]
@@ -88,7 +78,7 @@ class HeldOutWindows:
         draws = {
             NEIGHBOUR: lambda most: neighbour_windows(cache, latent, co_firing(cache, latent), most),
             DECODER: lambda most: neighbour_windows(cache, latent, self._alike[latent], most),
-            NEAR: lambda most: near_windows(self._source, latent, active, most, self._embedded),
+            NEAR: lambda most: self.near.draw(latent, active, most),
         }
         for type_, draw in draws.items():
             count = counts.negatives.get(type_, 0)

@@ -56,36 +56,53 @@ class SpendingSpec(Spec):
             )
         return known
 
-    def allows(self, prompt: int, completion: int) -> bool:
-        """Returns whether so many tokens are within the budget, none of them cached."""
-        if self.token_budget and prompt + completion > self.token_budget:
+    def allows(self, prompt: int, completion: int, embedded: int = 0, embedding: Price | None = None) -> bool:
+        """Returns whether so many tokens are within the budget, none of them cached.
+
+        `embedding`: the price of those that are embedded.
+        """
+        if self.token_budget and prompt + completion + embedded > self.token_budget:
             return False
-        return not self.cost_budget or self.price is None or self.price.at_most(prompt, completion) <= self.cost_budget
+        if not self.cost_budget or self.price is None:
+            return True
+        return self.price.at_most(prompt, completion) + self.embedding_cost(embedded, embedding) <= self.cost_budget
+
+    def embedding_cost(self, tokens: int, price: Price | None) -> float:
+        """Returns what is to be added for tokens that are embedded: nothing where their price is not known, or is in
+        another currency than `price`; no rate of exchange is guessed."""
+        alike = price is not None and self.price is not None and price.currency == self.price.currency
+        return price.of(tokens, 0, 0) if alike and price is not None else 0.0
 
 
 def within_budget(
-    counted: Sequence[Mapping[str, Any]], reply_tokens: int, spec: SpendingSpec
+    counted: Sequence[Mapping[str, Any]], reply_tokens: int, spec: SpendingSpec, embedding: Price | None = None
 ) -> tuple[int, dict[str, Json]]:
     """Returns how many of the first latents a budget reaches, and sums over those.
 
     Nothing after the first that does not fit is taken, however cheap: what is finished is a beginning of the selection.
 
     Args:
-        counted: What each counting task wrote, in order: `planned`, by latent the `tokens` of its prompts and how many
-            `replies` they get, and `counter`, who counted.
+        counted: What each counting task wrote, in order: `planned`, by latent the `tokens` of its prompts, how many
+            `replies` they get and the tokens `embedded` for it; `shared`, those embedded once for all; and `counter`,
+            who counted.
         reply_tokens: The most that a reply takes.
         spec: Has the budget.
+        embedding: The price of what is embedded.
     """
     planned: list[Mapping[str, int]] = [each for part in counted for each in part["planned"]]
-    end = prompt = completion = 0
+    shared = max((part.get("shared", 0) for part in counted), default=0)
+    end = prompt = completion = embedded = 0
     for each in planned:
-        after = prompt + each["tokens"], completion + reply_tokens * each["replies"]
-        if not spec.allows(*after):
+        read = (embedded or shared) + each.get("embedded", 0)
+        after = prompt + each["tokens"], completion + reply_tokens * each["replies"], read
+        if not spec.allows(*after, embedding):
             break
-        end, (prompt, completion) = end + 1, after
+        end, (prompt, completion, embedded) = end + 1, after
     return end, {
         "planned_prompt_tokens": prompt,
         "planned_completion_tokens": completion,
+        "planned_embedded_tokens": embedded,
+        "planned_embedding_cost": spec.embedding_cost(embedded, embedding),
         "token_counter": next((part["counter"] for part in counted if part["counter"]), None),
     }
 
@@ -98,7 +115,8 @@ def budget_statistics(spec: SpendingSpec, counted: Mapping[str, Json]) -> dict[s
     prompt, completion = counted.get("planned_prompt_tokens"), counted.get("planned_completion_tokens")
     cost: dict[str, Json] | None = None
     if spec.price is not None and isinstance(prompt, int) and isinstance(completion, int):
-        cost = {"currency": spec.price.currency, "at_most": spec.price.at_most(prompt, completion)}
+        embedding = float(str(counted.get("planned_embedding_cost", 0.0)))
+        cost = {"currency": spec.price.currency, "at_most": spec.price.at_most(prompt, completion) + embedding}
     return {
         "token_budget": spec.token_budget or None,
         "cost_budget": spec.cost_budget or None,

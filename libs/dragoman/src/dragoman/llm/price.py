@@ -62,6 +62,14 @@ def spent(price: Price | None, statistics: Mapping[str, Json]) -> dict[str, floa
     return {f"spend_{price.currency}": price.of(prompt, cached, completion)}
 
 
+def added(*costs: Mapping[str, float]) -> dict[str, float]:
+    """Returns sums of costs by currency."""
+    total: dict[str, float] = {}
+    for name, cost in (item for each in costs for item in each.items()):
+        total[name] = total.get(name, 0.0) + cost
+    return total
+
+
 def _number(name: str, raw: str | None) -> float:
     if not raw:
         raise InvalidSpec(f"{name} is not set and no price is guessed; set it, to 0 where nothing is paid", field=name)
