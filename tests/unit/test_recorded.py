@@ -29,6 +29,9 @@ def missing(before: Any, now: Any, path: str = "") -> list[str]:
     """Paths of values that are not what they were; fields that came since are no matter."""
     if isinstance(before, dict) and isinstance(now, dict):
         return [found for key, value in before.items() for found in missing(value, now.get(key), f"{path}.{key}")]
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = enumerate(zip(before, now, strict=True))
+        return [found for number, pair in pairs for found in missing(*pair, f"{path}[{number}]")]
     return [] if before == now else [f"{path}: {before!r} is now {now!r}"]
 
 

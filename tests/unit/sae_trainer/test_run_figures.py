@@ -71,9 +71,11 @@ def test_default_rates(optimiser: str, rate: float) -> None:
 
 
 def test_default_widths() -> None:
-    for architecture, widths in {"matryoshka_batch_topk": (4, 8, 16, 32, 64), "batch_topk": ()}.items():
-        spec = CoderSpec.model_validate({"activations_id": ID, "architecture": architecture, "d_sae": 64})
-        assert run_of(spec, 8, 10_000).widths == widths
+    """A nested coder of fewer than 8 k latents would not be sparse; half of them there always are."""
+    for k, widths in {1: (8, 16, 32, 64), 3: (32, 64), 32: (32, 64)}.items():
+        fields = {"activations_id": ID, "architecture": "matryoshka_batch_topk", "d_sae": 64, "k": k}
+        assert run_of(CoderSpec.model_validate(fields), 8, 10_000).widths == widths
+    assert run_of(CoderSpec(activations_id=ID, architecture="batch_topk"), 8, 10_000).widths == ()
 
 
 def test_pace_is_that_of_the_last_half_minute() -> None:

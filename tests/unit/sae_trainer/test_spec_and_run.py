@@ -2,6 +2,7 @@
 
 import pytest
 from pydantic import ValidationError
+from sae_trainer.coder_setup import first_l0_coefficient
 from sae_trainer.core.run_length import ImpossibleRun, run_of
 from sae_trainer.spec import CoderSpec, EvaluationSpec
 
@@ -45,7 +46,7 @@ def test_defaults_follow_the_rules_of_the_proto() -> None:
     run = run_of(CoderSpec(activations_id=ID), d_model=576, token_count=2048 * 100 + 5)
     assert (run.d_sae, run.step_count, run.warmup_steps, run.decay_steps) == (4608, 100, 10, 20)
     assert run.peak_learning_rate == pytest.approx(6e-4 / (4608 / 2**14) ** 0.5)
-    long = run_of(CoderSpec(activations_id=ID, epochs=5000), d_model=576, token_count=2048 * 100)
+    long = run_of(CoderSpec(activations_id=ID, epochs=10_000), d_model=576, token_count=2048 * 100)
     assert (long.warmup_steps, long.dead_tokens) == (1000, 10_000_000)
 
 
@@ -55,13 +56,30 @@ def test_defaults_follow_the_rules_of_the_proto() -> None:
         (102_400, {}, 102_400 // 4),
         (1_024_000, {}, 300 * 4608 // 32),
         (1_024_000, {"architecture": "relu", "target_l0": 16}, 300 * 4608 // 16),
-        (20_480_000, {}, 20_480_000 // 50),
+        (20_480_000, {}, 20_480_000 // 200),
         (20_480_000, {"dead_tokens": 7}, 7),
     ],
 )
 def test_default_dead_tokens(run_tokens: int, fields: dict[str, object], dead_tokens: int) -> None:
     spec = CoderSpec.model_validate({"activations_id": ID, **fields})
     assert run_of(spec, d_model=576, token_count=run_tokens).dead_tokens == dead_tokens
+
+
+@pytest.mark.parametrize(
+    ("architecture", "step_count", "warmup"),
+    [("relu", 2000, 1500), ("gated", 400, 150), ("relu", 200, 0), ("topk", 2000, 0)],
+)
+def test_target_l0_falls_while_the_penalty_has_time_to_follow(architecture: str, step_count: int, warmup: int) -> None:
+    """At a rate of 1 / 1600 the last 400 steps are left; at 1 / 625 the last 250."""
+    rate = 1 / 625 if architecture == "gated" else 1 / 1600
+    spec = CoderSpec.model_validate({"activations_id": ID, "architecture": architecture, "learning_rate": rate})
+    assert run_of(spec, 576, 2048 * step_count).l0_warmup_steps == warmup
+
+
+def test_jumprelu_starts_with_a_tenth_of_the_variance_for_its_target() -> None:
+    assert first_l0_coefficient(CoderSpec(activations_id=ID, architecture="jumprelu", target_l0=20)) == 0.1 / 20
+    given = CoderSpec(activations_id=ID, architecture="jumprelu", target_l0=20, l0_coefficient=0.5)
+    assert first_l0_coefficient(given) == 0.5
 
 
 def test_learning_rate_rises_stays_and_falls() -> None:

@@ -1,5 +1,6 @@
 """Training of every architecture with every optimiser: resumed bit for bit, and what peers get wrong."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from sparse_coders import (
     TrainerOptions,
     initial_coder_of,
 )
+from sparse_coders.sparsity_control import SparsityControl
 from torch import Tensor
 
 from tests.unit.sparse_coders.planted import planted_activations
@@ -41,7 +43,7 @@ def target(x: Tensor, form: str) -> Tensor:
 
 def options_of(architecture: str, **other: object) -> TrainerOptions:
     target_l0 = 4.0 if architecture in TARGET else None
-    return TrainerOptions(k=4, target_l0=target_l0, dead_tokens=150, **other)  # pyright: ignore[reportArgumentType]
+    return TrainerOptions(k=4, target_l0=target_l0, dead_tokens=150, l0_warmup_steps=9, **other)  # pyright: ignore[reportArgumentType]
 
 
 def resampling(architecture: str) -> dict[str, int]:
@@ -188,10 +190,19 @@ def test_jumprelu_reaches_its_target_from_either_side(start: float, scale: float
 
 @pytest.mark.parametrize("architecture", ["relu", "gated"])
 def test_l1_coders_reach_their_target(architecture: str) -> None:
-    trainer = CoderTrainer(made(architecture), TrainerOptions(target_l0=8.0))
+    trainer = CoderTrainer(made(architecture), TrainerOptions(target_l0=8.0, l0_warmup_steps=200))
     reports = steps(trainer, list(X.split(100)) * 40)
     assert reports[0].l0 > 16
     assert sum(report.l0 for report in reports[-40:]) / 40 == pytest.approx(8, rel=0.15)
+
+
+def test_the_target_falls_by_the_same_factor_a_step() -> None:
+    """L0 stays at 32 while the target falls to 4 in ten steps, by 8 ** 0.1 each; one step follows at most e-fold."""
+    control = SparsityControl(made("relu"), TrainerOptions(target_l0=4.0, l0_warmup_steps=10, l1_coefficient=0.1))
+    for step in range(1, 13):
+        control.update(32.0, 0.01, step)
+    excess = sum(min(1.0, step / 10 * math.log(8)) for step in range(1, 11)) + 2
+    assert control.coefficient == pytest.approx(0.1 * math.exp(0.3 * 0.1 * excess))
 
 
 @pytest.mark.parametrize("architecture", ["topk", "gated", "jumprelu"])

@@ -102,7 +102,7 @@ class CoderTrainer:
         dead_fraction = self._split.latents.sum_(is_dead.float().mean()) / self._split.latents.size
         scalars = torch.stack([*result.losses, dead_fraction]).cpu()  # one wait for a GPU, not four
         report = StepReport(*(float(scalar) for scalar in scalars))
-        self._sparsity.update(report.l0, learning_rate)
+        self._sparsity.update(report.l0, learning_rate, int(self._step_count))
         return report
 
     def state(self) -> dict[str, Tensor]:

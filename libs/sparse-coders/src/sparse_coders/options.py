@@ -42,6 +42,8 @@ class TrainerOptions:
     """JumpReLU: weight of the mean L0; with a target L0, where it starts."""
     target_l0: float | None = None
     """ReLU, Gated and JumpReLU: the weight is adapted until this many latents fire for a token; None: it is fixed."""
+    l0_warmup_steps: int = 0
+    """ReLU, Gated and JumpReLU with a target L0: steps over which the target falls from the L0 of the first batch."""
     jumprelu_bandwidth: float = 0.2
     """JumpReLU: width of the kernel through which thresholds are learnt, in standard deviations of the
     pre-activations of the first batch."""
@@ -67,6 +69,7 @@ class TrainerOptions:
         _at_least("k", self.k, 1)
         _at_least("dead_tokens", self.dead_tokens, 1)
         _at_least("resample_tokens", self.resample_tokens, 1)
+        _at_least("l0_warmup_steps", self.l0_warmup_steps, 0)
         for name in ("auxk_alpha", "l1_coefficient", "l0_coefficient"):
             _at_least(name, getattr(self, name), 0)
         for name in ("target_l0", "jumprelu_bandwidth", "max_grad_norm"):

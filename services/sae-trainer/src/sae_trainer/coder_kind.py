@@ -30,7 +30,7 @@ class CoderKind:
     """Trains a sparse autoencoder or transcoder of any architecture, imports one, or takes one out of several."""
 
     name = "coder"
-    version = 4
+    version = 5
     description = "A sparse autoencoder or transcoder trained on dense activations, or one of sparsify or SAELens."
     spec = CoderSpec
     input_kinds: Mapping[str, str] = {"activations": "activations", "tokens": "tokens", "coders": "coders"}

@@ -14,12 +14,14 @@ from sae_trainer.core.architectures import BASELINES
 from sae_trainer.core.run_length import Run
 from sae_trainer.spec import CoderSpec
 
+_FIRST_L0_PENALTY = 0.1
 _FROZEN: Mapping[str, Literal["decoder", "all"]] = {"frozen_decoder": "decoder", "random": "all"}
 
 
 def options_of(spec: CoderSpec, run: Run, seed: int) -> TrainerOptions:
     """Returns how the coder is trained; `seed` is that of resampling."""
-    given = {name: getattr(spec, name) for name in ("l1_coefficient", "l0_coefficient", "jumprelu_bandwidth", "beta2")}
+    given = {name: getattr(spec, name) for name in ("l1_coefficient", "jumprelu_bandwidth", "beta2")}
+    given["l0_coefficient"] = first_l0_coefficient(spec)
     return TrainerOptions(
         k=spec.k,
         auxk_alpha=spec.auxk_alpha or 0.0,
@@ -27,6 +29,7 @@ def options_of(spec: CoderSpec, run: Run, seed: int) -> TrainerOptions:
         dead_tokens=run.dead_tokens,
         resample_tokens=spec.resample_tokens,
         target_l0=spec.target_l0,
+        l0_warmup_steps=run.l0_warmup_steps,
         optimiser=spec.optimiser,
         beta1=spec.beta1,
         max_grad_norm=spec.max_grad_norm,
@@ -37,6 +40,16 @@ def options_of(spec: CoderSpec, run: Run, seed: int) -> TrainerOptions:
         seed=seed % 2**63,
         **{name: value for name, value in given.items() if value is not None},
     )
+
+
+def first_l0_coefficient(spec: CoderSpec) -> float | None:
+    """Returns the weight of JumpReLU's L0 penalty, or where it starts: a tenth of the variance at the target L0.
+
+    Thresholds start where the target fires. A weight that had to grow first would let ten times as many fire by then.
+    """
+    if spec.architecture != "jumprelu" or spec.l0_coefficient is not None or spec.target_l0 is None:
+        return spec.l0_coefficient
+    return _FIRST_L0_PENALTY / spec.target_l0
 
 
 def form_of(spec: CoderSpec, run: Run, d_model: int, d_out: int) -> Form:

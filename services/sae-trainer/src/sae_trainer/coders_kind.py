@@ -22,7 +22,7 @@ class CodersKind:
     """Trains coders side by side on what a model gives while it runs; a job of the kind `coder` takes one out."""
 
     name = "coders"
-    version = 2
+    version = 3
     description = "Several sparse coders trained together while their tokens pass through the model once."
     spec = CodersSpec
     input_kinds: Mapping[str, str] = {"tokens": "tokens"}

@@ -94,7 +94,7 @@ class CoderSpec(Spec):
     jumprelu_bandwidth: _Above0 | None = None
     multi_topk: bool = False
     widths: tuple[_Int32, ...] = ()
-    """Empty: d_sae / 16, / 8, / 4, / 2 and d_sae."""
+    """Empty: d_sae / 2, d_sae, and those of d_sae / 16, / 8 and / 4 that are at least 8 k."""
     learning_rate: float | None = Field(None, gt=0.0, le=1.0, allow_inf_nan=False)
     """None: c / sqrt(d_sae / 2^14), c by optimiser."""
     batch_tokens: _Int32 = 2048

@@ -13,11 +13,20 @@ tokens and billions of them; with 2,048, three times as much is better in runs o
 _SCALED_OPTIMISERS = ("adam", "signum", "schedule_free")
 """Muon's step does not depend on the size of a matrix."""
 _NESTED_SHARES = (16, 8, 4, 2)
+_LEAST_NESTED_SPARSITY = 8
+"""A nested coder of fewer latents than 8 k is hardly sparse: its loss asks for mixtures of what is to be found. By
+default only the half of d_sae may be such."""
 _LARGEST_DEFAULT_WARMUP = 1000
 _LARGEST_DEFAULT_DEAD_TOKENS = 10_000_000
-_DEAD_SHARE = 50
+_DEAD_SHARE = 200
 _DEAD_INTERVALS = 300
-"""A latent is dead when it was idle for a 50th of the run, and for 300 times as long as the mean latent is."""
+"""A latent is dead when it was idle for a 200th of the run, and for 300 times as long as the mean latent is."""
+_L0_WARMUP_SHARE = 0.75
+_L0_SETTLING = 10.0
+_WARMED_UP = ("relu", "gated")
+"""What an L1 penalty closes early it rarely opens again, so that their target L0 falls over three quarters of the run,
+as long as 10 / sqrt(learning rate) steps remain, in which the penalty's weight can change twentyfold. JumpReLU starts
+at its target, and is better kept there."""
 
 
 class ImpossibleRun(ValueError):
@@ -39,6 +48,8 @@ class Run:
     warmup_steps: int
     decay_steps: int
     dead_tokens: int
+    l0_warmup_steps: int
+    """Steps over which the target L0 of ReLU and Gated falls to what was asked for."""
     widths: tuple[int, ...]
     """Of the nested coders of a Matryoshka coder; empty for the others."""
 
@@ -69,15 +80,17 @@ def run_of(spec: CoderSpec, d_model: int, token_count: int) -> Run:
     if wrong:
         raise ImpossibleRun(wrong[0].split()[0], f"{wrong[0]} (d_model {d_model})")
     run_tokens = step_count * spec.batch_tokens
+    peak = spec.learning_rate or default_learning_rate(spec.optimiser, d_sae)
     default_warmup = min(step_count // 10, _LARGEST_DEFAULT_WARMUP)
     return Run(
         d_sae=d_sae,
         batch_tokens=spec.batch_tokens,
         step_count=step_count,
-        peak_learning_rate=spec.learning_rate or default_learning_rate(spec.optimiser, d_sae),
+        peak_learning_rate=peak,
         warmup_steps=default_warmup if spec.warmup_steps is None else spec.warmup_steps,
         decay_steps=math.floor((spec.decay_fraction or 0.0) * step_count),
         dead_tokens=spec.dead_tokens or default_dead_tokens(spec, d_sae, run_tokens),
+        l0_warmup_steps=_l0_warmup_steps(step_count, peak) if spec.architecture in _WARMED_UP else 0,
         widths=_widths(spec, d_sae),
     )
 
@@ -99,7 +112,14 @@ def default_dead_tokens(spec: CoderSpec, d_sae: int, run_tokens: int) -> int:
     return max(1, min(wanted, run_tokens // 4, _LARGEST_DEFAULT_DEAD_TOKENS))
 
 
+def _l0_warmup_steps(step_count: int, learning_rate: float) -> int:
+    longest = step_count - _L0_SETTLING / math.sqrt(learning_rate)
+    return max(0, math.floor(min(_L0_WARMUP_SHARE * step_count, longest)))
+
+
 def _widths(spec: CoderSpec, d_sae: int) -> tuple[int, ...]:
     if spec.architecture != "matryoshka_batch_topk" or spec.widths:
         return spec.widths
-    return tuple(sorted({max(1, d_sae // share) for share in _NESTED_SHARES} | {d_sae}))
+    least = _LEAST_NESTED_SPARSITY * (spec.k or 1)
+    sparse = {d_sae // share for share in _NESTED_SHARES if d_sae // share >= least}
+    return tuple(sorted(sparse | {max(1, d_sae // 2), d_sae}))
