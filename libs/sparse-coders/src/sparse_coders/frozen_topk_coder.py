@@ -33,7 +33,7 @@ class FrozenTopKCoder(TopKCoder):
             device="meta",
         )
         self.load_state_dict(coder.state_dict(), assign=True)
-        self._encoder = RoundedEncoder(self.W_enc, self.b_enc, rounds=True)
+        self._encoder = RoundedEncoder(self.W_enc, self.b_enc)
         self._workers = Workers()
 
     @torch.no_grad()

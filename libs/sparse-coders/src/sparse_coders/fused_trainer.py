@@ -1,8 +1,8 @@
 """Training a TopK coder with Adam in compiled kernels: nothing of the size of the weights is made but the weights.
 
-A batch passes twice. First in tiles of tokens: encoder product, the k strongest latents, reconstruction and derivative
-by the activations, one after the other while the tile is in the cache. Then in groups of latents: the gradient of a
-latent's rows is summed over its tokens and at once projected, stepped by Adam and renormalised, row by row.
+A batch passes twice. First in tiles of tokens: the k strongest latents, searched in one part of the dictionary after
+the other, then reconstruction and derivative by the activations. Then in groups of latents: the gradient of a latent's
+rows is summed over its tokens and at once projected, stepped by Adam and renormalised, row by row.
 
 Sums over tokens go in the order of tokens and sums over latents in groups of a fixed size, so that a run does not
 depend on the number of threads.
@@ -21,7 +21,8 @@ from sparse_coders.coder_trainer import CoderTrainer, StepReport
 from sparse_coders.kernels.adam import Adam, Extra, Moments, Pairs, adam_row, update_latents
 from sparse_coders.kernels.by_latent import pairs_by_latent
 from sparse_coders.kernels.decoding import centre, decode
-from sparse_coders.kernels.rounded_encoder import RoundedEncoder, has_fast_bfloat16
+from sparse_coders.kernels.encoder_search import EncoderSearch
+from sparse_coders.kernels.rounded_encoder import has_fast_bfloat16, tile_rows_of
 from sparse_coders.kernels.workers import Workers
 from sparse_coders.options import TrainerOptions
 from sparse_coders.topk_coder import TopKCoder
@@ -30,15 +31,12 @@ _GROUP = 256
 """Latents that one thread updates at a time."""
 
 
-class _Tile(NamedTuple):
-    """Sums over the tokens of one tile."""
+class _Sums(NamedTuple):
+    """Sums over the tokens of one tile, or of all."""
 
     square: float
-    """Of the errors."""
-    fired: int
-    error: Float64[np.ndarray, " d_out"]
-    target: Float64[np.ndarray, " d_out"]
-    target_square: float
+    rows: Float64[np.ndarray, " d_out"]
+    fired: int = 0
 
 
 class _Batch(NamedTuple):
@@ -51,15 +49,10 @@ class _Batch(NamedTuple):
     latents: Int64[Tensor, "n k"]
 
 
-def _sum_of(tiles: list[_Tile]) -> _Tile:
+def _sum_of(tiles: list[_Sums]) -> _Sums:
     """Returns all sums, taken in the order of tokens."""
-    return _Tile(
-        square=sum(tile.square for tile in tiles),
-        fired=sum(tile.fired for tile in tiles),
-        error=np.sum([tile.error for tile in tiles], axis=0),
-        target=np.sum([tile.target for tile in tiles], axis=0),
-        target_square=sum(tile.target_square for tile in tiles),
-    )
+    rows = np.sum([tile.rows for tile in tiles], axis=0)
+    return _Sums(sum(tile.square for tile in tiles), rows, sum(tile.fired for tile in tiles))
 
 
 def _grouped(batch: _Batch, d_sae: int, scale: float) -> Pairs:
@@ -85,7 +78,8 @@ class FusedTopKTrainer(CoderTrainer):
         super().__init__(coder, options)
         self._k = coder.k
         self._workers = Workers()
-        self._encoder: RoundedEncoder | None = None
+        self._tile_rows = tile_rows_of(coder.d_sae, has_fast_bfloat16())
+        self._search: EncoderSearch | None = None
         self._seen: tuple[int, ...] = ()
         self._batch: _Batch | None = None
 
@@ -93,42 +87,38 @@ class FusedTopKTrainer(CoderTrainer):
     def step(self, x: Float[Tensor, "n d_model"], y: Float[Tensor, "n d_out"], learning_rate: float) -> StepReport:
         """Trains on a batch, see `CoderTrainer.step`."""
         is_dead = self._idle_tokens >= self.options.dead_tokens
-        encoder, batch = self._current_encoder(), self._memory_for(x)
-        tiles = self._workers.each(
-            lambda tile: self._encode(encoder, batch, x, y, tile * encoder.tile_rows), -(-len(x) // encoder.tile_rows)
-        )
-        total = _sum_of(tiles)
+        search, batch = self._current_search(), self._memory_for(x)
+        tiles = [slice(start, start + self._tile_rows) for start in range(0, len(x), self._tile_rows)]
+        target = _sum_of(self._workers.each(lambda tile: self._centre(batch, y, tiles[tile]), len(tiles)))
+        search.strongest(self._workers, batch.centred, batch.acts, batch.latents)
+        error = _sum_of(self._workers.each(lambda tile: self._decode(batch, tiles[tile]), len(tiles)))
         # Never below 0 by rounding; tokens that are all the same have none, and an FVU that is not a number.
-        variance = max(total.target_square - float(total.target @ total.target) / len(x), 0.0) or math.nan
+        variance = max(target.square - float(target.rows @ target.rows) / len(x), 0.0) or math.nan
         pairs = _grouped(batch, self.coder.d_sae, 2 / variance)
         auxk, extra = self._auxiliary(batch, is_dead.nonzero().flatten(), variance)
-        self._step_rows(pairs, batch, extra, total.error * (2 / variance), self._adam(learning_rate))
+        self._step_rows(pairs, batch, extra, error.rows * (2 / variance), self._adam(learning_rate))
         self._idle_tokens.add_(len(x)).masked_fill_(torch.as_tensor(np.diff(pairs.offsets) > 0), 0)
         self._token_count += len(x)
         self._step_count += 1
-        fvu = total.square / variance
+        fvu = error.square / variance
         loss = fvu + self.options.auxk_alpha * auxk
-        return StepReport(loss, fvu, total.fired / len(x), float(is_dead.float().mean()))
+        return StepReport(loss, fvu, error.fired / len(x), float(is_dead.float().mean()))
 
-    def _encode(
-        self,
-        encoder: RoundedEncoder,
-        batch: _Batch,
-        x: Float[Tensor, "n d_model"],
-        y: Float[Tensor, "n d_out"],
-        start: int,
-    ) -> _Tile:
-        """Passes one tile of tokens through the coder."""
-        rows = slice(start, start + encoder.tile_rows)
-        centred, error, acts, d_acts, latents = (values[rows] for values in batch)
-        b_dec, W_dec = self.coder.b_dec.detach().numpy(), self.coder.W_dec.detach().numpy()
-        target_sum, error_sum = np.empty(self.coder.d_out), np.empty(self.coder.d_out)
-        target = error if self.coder.transcoder else centred
-        target_square = centre(y[rows].numpy(), b_dec, target.numpy(), target_sum)
-        encoder.strongest(centred, acts, latents)
-        arrays = acts.numpy(), latents.numpy(), W_dec, target.numpy(), error.numpy(), d_acts.numpy()
-        square, fired = decode(*arrays, error_sum)
-        return _Tile(square, fired, error_sum, target_sum, target_square)
+    def _centre(self, batch: _Batch, y: Float[Tensor, "n d_out"], tile: slice) -> _Sums:
+        """Takes b_dec from one tile of what shall be given, which an autoencoder also reads."""
+        target, sums = self._target(batch, tile), np.empty(self.coder.d_out)
+        return _Sums(centre(y[tile].numpy(), self.coder.b_dec.detach().numpy(), target, sums), sums)
+
+    def _decode(self, batch: _Batch, tile: slice) -> _Sums:
+        """Reconstructs one tile of tokens."""
+        target, sums = self._target(batch, tile), np.empty(self.coder.d_out)
+        _, error, acts, d_acts, latents = (values[tile].numpy() for values in batch)
+        square, fired = decode(acts, latents, self.coder.W_dec.detach().numpy(), target, error, d_acts, sums)
+        return _Sums(square, sums, fired)
+
+    def _target(self, batch: _Batch, tile: slice) -> Float[np.ndarray, "rows d_out"]:
+        """Returns where the target of a tile is kept; a transcoder's error takes its place."""
+        return (batch.error if self.coder.transcoder else batch.centred)[tile].numpy()
 
     def _auxiliary(self, batch: _Batch, dead: Int64[Tensor, " n_dead"], variance: float) -> tuple[float, Extra]:
         """Returns the auxiliary loss and its gradients, which are as many rows as latents are dead."""
@@ -146,14 +136,15 @@ class FusedTopKTrainer(CoderTrainer):
     ) -> None:
         """Steps all parameters."""
         coder, moments = self.coder, self._moments()
-        unit, rounded = self.options.unit_decoder(coder), self._current_encoder().rounded
+        unit, encoder = self.options.unit_decoder(coder), self._current_search().encoder
         centred, error = batch.centred.numpy(), batch.error.numpy()
         latents = moments["W_enc"], moments["b_enc"], moments["W_dec"]
 
         def group(place: int) -> Float64[np.ndarray, " d_model"]:
             first, through_encoder = place * _GROUP, np.empty(coder.d_model)
             end = min(first + _GROUP, coder.d_sae)
-            update_latents(first, end, adam, pairs, centred, error, extra, unit, *latents, rounded, through_encoder)
+            norms = encoder.norms, encoder.lost
+            update_latents(first, end, adam, pairs, centred, error, extra, unit, *latents, *norms, through_encoder)
             return through_encoder
 
         through_encoder = np.sum(self._workers.each(group, -(-coder.d_sae // _GROUP)), axis=0)
@@ -182,13 +173,13 @@ class FusedTopKTrainer(CoderTrainer):
             for name, value in self.coder.named_parameters()
         }
 
-    def _current_encoder(self) -> RoundedEncoder:
-        """Returns the encoder as it is; reads it again when the weights were exchanged for others."""
+    def _current_search(self) -> EncoderSearch:
+        """Returns the search of the encoder as it is; reads it again when the weights were exchanged for others."""
         W_enc, b_enc = self.coder.W_enc, self.coder.get_parameter("b_enc")
         seen = (W_enc.data_ptr(), W_enc._version, b_enc.data_ptr())
-        if self._encoder is None or self._seen != seen:
-            self._encoder, self._seen = RoundedEncoder(W_enc, b_enc, has_fast_bfloat16()), seen
-        return self._encoder
+        if self._search is None or self._seen != seen:
+            self._search, self._seen = EncoderSearch(W_enc, b_enc, self._k, has_fast_bfloat16()), seen
+        return self._search
 
     def _memory_for(self, x: Float[Tensor, "n d_model"]) -> _Batch:
         """Returns memory for what is known of a batch between the passes, the last batch's where it fits."""

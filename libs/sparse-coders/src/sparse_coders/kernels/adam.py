@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32
 
 from sparse_coders.kernels.compiled import Real, compiled, inlined
-from sparse_coders.kernels.rounding import Rounded, rounded_row
+from sparse_coders.kernels.rounding import rounding_norms
 
 
 class Adam(NamedTuple):
@@ -154,7 +154,8 @@ def update_latents(
     W_enc: Moments,
     b_enc: Moments,
     W_dec: Moments,
-    rounded: Rounded,
+    norms: Float32[np.ndarray, " d_sae"],
+    lost: Float32[np.ndarray, " d_sae"],
     through_encoder: Float64[np.ndarray, " d_model"],
 ) -> None:
     """Sums the gradients of latents first..end-1 and steps their rows.
@@ -171,7 +172,8 @@ def update_latents(
         W_enc: Stepped.
         b_enc: Stepped.
         W_dec: Stepped.
-        rounded: W_enc in bfloat16, kept up to date.
+        norms: Of W_enc's rows, kept up to date.
+        lost: Of what rounding to bfloat16 would take from them, likewise.
         through_encoder: Filled with the sum of d b_enc * W_enc over these latents, before the step.
     """
     d_W_enc, d_W_dec = np.empty(x.shape[1], np.float32), np.empty(error.shape[1], np.float32)
@@ -194,4 +196,4 @@ def update_latents(
         b_enc.value[j] -= change
         if unit:
             _normalise(W_dec.value[j])
-        rounded.norms[j], rounded.lost[j] = rounded_row(W_enc.value[j], rounded.bits[j])
+        norms[j], lost[j] = rounding_norms(W_enc.value[j])

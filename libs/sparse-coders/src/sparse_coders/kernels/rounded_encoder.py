@@ -9,12 +9,18 @@ from llvmlite.binding import get_host_cpu_features
 from torch import Tensor
 
 from sparse_coders.kernels.rounding import Rounded, rounded_rows
-from sparse_coders.kernels.search import Encoder, Tokens, strongest
+from sparse_coders.kernels.search import Encoder, Tokens, largest_of, strongest
 
 _TILE_BYTES = 12 * 2**20
 """Scores that exist at a time for each thread: they stay in the cache that cores share."""
 _LEAST_ROWS, _MOST_ROWS = 64, 256
 """A lower tile reads all of W_enc too often; a higher one leaves threads without work at the end of a batch."""
+
+
+def tile_rows_of(d_sae: int, rounds: bool) -> int:
+    """Returns how many tokens are encoded at a time."""
+    rows = _TILE_BYTES // ((2 if rounds else 4) * d_sae) // _LEAST_ROWS * _LEAST_ROWS
+    return min(_MOST_ROWS, max(_LEAST_ROWS, rows))
 
 
 def has_fast_bfloat16() -> bool:
@@ -24,23 +30,21 @@ def has_fast_bfloat16() -> bool:
 
 
 class RoundedEncoder:
-    """W_enc with what the search needs beside it; the results do not depend on whether it is rounded, nor on tiles."""
+    """An encoder that stays as it is, with all of it in bfloat16; the results do not depend on tiles."""
 
-    def __init__(self, W_enc: Float[Tensor, "d_sae d_model"], b_enc: Float[Tensor, " d_sae"], rounds: bool) -> None:
-        """Reads the weights.
+    def __init__(self, W_enc: Float[Tensor, "d_sae d_model"], b_enc: Float[Tensor, " d_sae"]) -> None:
+        """Reads the weights, which no one may change from now on.
 
         Args:
             W_enc: Float32 on the CPU, contiguous.
             b_enc: Likewise.
-            rounds: Search in bfloat16, see `has_fast_bfloat16`.
         """
-        self._W_enc, self._b_enc, self._rounds = W_enc.detach(), b_enc.detach(), rounds
         self._rounded_W_enc = torch.empty(W_enc.shape, dtype=torch.bfloat16)
-        self.rounded = _rounded(self._W_enc, self._rounded_W_enc)
-        """Kept up to date by who changes the weights."""
+        _, norms, lost = rounded(W_enc.detach(), self._rounded_W_enc)
+        self._encoder = Encoder(W_enc.detach().numpy(), b_enc.detach().numpy(), norms, lost)
+        self._largest = largest_of(self._encoder)
         self._scratch = threading.local()
-        rows = _TILE_BYTES // ((2 if rounds else 4) * len(W_enc)) // _LEAST_ROWS * _LEAST_ROWS
-        self.tile_rows = min(_MOST_ROWS, max(_LEAST_ROWS, rows))
+        self.tile_rows = tile_rows_of(len(W_enc), rounds=True)
         """How many tokens to give to `strongest` at a time."""
 
     def strongest(
@@ -48,37 +52,27 @@ class RoundedEncoder:
     ) -> None:
         """Writes the k strongest latents of each token, the strongest first; safe in several threads at a time."""
         scores, rounded_x = self._buffers(len(x))
-        tokens = _rounded(x, rounded_x)
-        if self._rounds:
-            torch.mm(rounded_x, self._rounded_W_enc.T, out=scores)
-        else:
-            torch.mm(x, self._W_enc.T, out=scores)
-        encoder = Encoder(self._W_enc.numpy(), self._b_enc.numpy(), self.rounded.norms, self.rounded.lost)
-        strongest(
-            _bits(scores) if self._rounds else scores.numpy(),
-            self._rounds,
-            Tokens(x.numpy(), tokens.norms, tokens.lost),
-            encoder,
-            acts.numpy(),
-            latents.numpy(),
-        )
+        _, norms, lost = rounded(x, rounded_x)
+        torch.mm(rounded_x, self._rounded_W_enc.T, out=scores)
+        tokens = Tokens(x.numpy(), norms, lost)
+        strongest(as_bits(scores), True, tokens, self._encoder, self._largest, acts.numpy(), latents.numpy())
 
     def _buffers(self, rows: int) -> tuple[Tensor, Tensor]:
         """Returns this thread's memory for scores and rounded tokens, kept from tile to tile."""
         if getattr(self._scratch, "buffers", None) is None:
-            d_sae, d_model = self._W_enc.shape
-            scores = torch.empty(self.tile_rows, d_sae, dtype=torch.bfloat16 if self._rounds else torch.float32)
-            self._scratch.buffers = scores, torch.empty(self.tile_rows, d_model, dtype=torch.bfloat16)
+            shapes = [(self.tile_rows, width) for width in self._rounded_W_enc.shape]
+            self._scratch.buffers = [torch.empty(shape, dtype=torch.bfloat16) for shape in shapes]
         scores, rounded_x = self._scratch.buffers
         return scores[:rows], rounded_x[:rows]
 
 
-def _rounded(rows: Float[Tensor, "n width"], out: BFloat16[Tensor, "n width"]) -> Rounded:
+def rounded(rows: Float[Tensor, "n width"], out: BFloat16[Tensor, "n width"]) -> Rounded:
     """Rounds rows into `out`."""
-    rounded = Rounded(_bits(out), np.empty(len(rows), np.float32), np.empty(len(rows), np.float32))
-    rounded_rows(rows.numpy(), *rounded)
-    return rounded
+    found = Rounded(as_bits(out), np.empty(len(rows), np.float32), np.empty(len(rows), np.float32))
+    rounded_rows(rows.numpy(), *found)
+    return found
 
 
-def _bits(values: BFloat16[Tensor, "n width"]) -> UInt16[np.ndarray, "n width"]:
+def as_bits(values: BFloat16[Tensor, "n width"]) -> UInt16[np.ndarray, "n width"]:
+    """Returns what compiled code takes for bfloat16, which NumPy does not know."""
     return values.view(torch.uint16).numpy()

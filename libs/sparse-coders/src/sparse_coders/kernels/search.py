@@ -21,7 +21,7 @@ from sparse_coders.kernels.compiled import Real, compiled, fetch, inlined, score
 
 _AHEAD = 3
 """Candidates between the one whose row is asked for and the one that is computed."""
-_GUESS = 0.95
+GUESS = 0.95
 """Of the last token's threshold, relative to its norm: where the search of the next one starts."""
 _SUM_ROUNDING = 2.0**-22
 """Error of a float32 sum of products, of both sides together, for each term and unit of |x| |w|."""
@@ -46,6 +46,49 @@ class Tokens(NamedTuple):
     lost: Float32[np.ndarray, " n"]
 
 
+class Bounds(NamedTuple):
+    """Of the error of a token's scores."""
+
+    per_norm: Real
+    """For each unit of |w|."""
+    per_lost: Real
+    """For each unit of |w - w~|."""
+    spread: Real
+    """Relative to the size of a score."""
+    shared: Real
+    """What `per_norm` and `per_lost` come to at most, with the rounding of the bias."""
+
+
+class Largest(NamedTuple):
+    """What no latent of a coder exceeds."""
+
+    norm: Real
+    lost: Real
+    bias: Real
+
+
+def largest_of(encoder: Encoder) -> Largest:
+    """Returns the extremes of the whole coder; not compiled, since NumPy takes all lanes for a maximum."""
+    return Largest(encoder.norms.max(), encoder.lost.max(), np.abs(encoder.b_enc).max())
+
+
+@inlined
+def overflows(norm: Real, largest: Largest) -> bool:
+    """Returns whether a pre-activation of a token with this norm could overflow, or is not a number."""
+    return not (norm * _NORM_ROUNDING * largest.norm + largest.bias < math.inf)
+
+
+@inlined
+def bounds_of(tokens: Tokens, i: int, rounded: bool, largest: Largest) -> Bounds:
+    """Returns how far the scores of token i may be off."""
+    own, own_lost = tokens.norms[i] * _NORM_ROUNDING, tokens.lost[i] * _NORM_ROUNDING
+    sums = tokens.x.shape[1] * _SUM_ROUNDING * own
+    per_norm = _NORM_ROUNDING * (sums + own_lost if rounded else sums)
+    per_lost = _NORM_ROUNDING * (own + own_lost) if rounded else 0.0
+    shared = per_norm * largest.norm + per_lost * largest.lost + largest.bias * _SUM_ROUNDING
+    return Bounds(per_norm, per_lost, 2.0**-8 if rounded else 0.0, shared)
+
+
 @inlined
 def _dot(a: Float32[np.ndarray, " width"], b: Float32[np.ndarray, " width"]) -> Real:
     total = np.float32(0)
@@ -55,7 +98,7 @@ def _dot(a: Float32[np.ndarray, " width"], b: Float32[np.ndarray, " width"]) -> 
 
 
 @compiled
-def _scan(
+def scan(
     scores: Shaped[np.ndarray, " d_sae"],
     b_enc: Float32[np.ndarray, " d_sae"],
     threshold: Real,
@@ -82,7 +125,7 @@ def _scan(
 
 
 @compiled
-def _kth_largest(values: Float32[np.ndarray, " n"], k: int) -> Real:
+def kth_largest(values: Float32[np.ndarray, " n"], k: int) -> Real:
     """Returns the k-th largest value; reorders them (Hoare's quickselect)."""
     low, high, place = 0, len(values) - 1, k - 1
     while low < high:
@@ -106,14 +149,19 @@ def _kth_largest(values: Float32[np.ndarray, " n"], k: int) -> Real:
     return values[place]
 
 
+@inlined
+def needed_of(kth: Real, bounds: Bounds) -> Real:
+    """Returns the score that a latent must be above where the k-th largest score is `kth`."""
+    return kth - 2 * bounds.shared - 2 * bounds.spread * abs(kth)
+
+
 @compiled
-def _candidates(
+def candidates_of(
     scores: Shaped[np.ndarray, " d_sae"],
     b_enc: Float32[np.ndarray, " d_sae"],
     k: int,
     start: Real,
-    slack: Real,
-    spread: Real,
+    bounds: Bounds,
     is_above: UInt8[np.ndarray, " whole"],
     found: Float32[np.ndarray, " d_sae"],
     latents: Int32[np.ndarray, " d_sae"],
@@ -126,29 +174,28 @@ def _candidates(
         b_enc: Added to them.
         k: How many are wanted.
         start: A guess of the threshold; any number gives a right answer.
-        slack: Bound on the error of a score that is the same for all.
-        spread: Bound on its error relative to its size.
+        bounds: On the error of a score.
         found: Filled with scores.
         latents: Filled with latents.
-        is_above: Scratch, see `_scan`.
+        is_above: Scratch, see `scan`.
         scratch: Overwritten.
 
     Returns:
         How many there are, the k-th largest score (-inf when fewer) and the threshold that they are above.
     """
-    floor = -1.01 * slack - 1e-30  # whose bound is below it is not above 0
+    floor = -1.01 * bounds.shared - 1e-30  # whose bound is below it is not above 0
     threshold = max(start, floor)
-    count = _scan(scores, b_enc, threshold, is_above, found, latents)
+    count = scan(scores, b_enc, threshold, is_above, found, latents)
     while True:
         needed, kth = floor, -math.inf
         if count >= k:
             scratch[:count] = found[:count]
-            kth = _kth_largest(scratch[:count], k)
-            needed = max(floor, kth - 2 * slack - 2 * spread * abs(kth))
+            kth = kth_largest(scratch[:count], k)
+            needed = max(floor, needed_of(kth, bounds))
         if threshold <= needed:
             return count, kth, needed
         threshold = needed
-        count = _scan(scores, b_enc, threshold, is_above, found, latents)
+        count = scan(scores, b_enc, threshold, is_above, found, latents)
 
 
 @inlined
@@ -167,30 +214,27 @@ def _weakest(acts: Float32[np.ndarray, " k"], latents: Int64[np.ndarray, " k"]) 
 
 
 @compiled
-def _settle(
+def settle(
     x: Float32[np.ndarray, " d_model"],
     encoder: Encoder,
-    slacks: tuple[Real, Real, Real],
+    bounds: Bounds,
     kth: Real,
     found: Float32[np.ndarray, " count"],
     candidates: Int32[np.ndarray, " count"],
     acts: Float32[np.ndarray, " k"],
     latents: Int64[np.ndarray, " k"],
 ) -> int:
-    """Writes the k strongest candidates by their exact pre-activations, in no order; returns how many there are.
-
-    `slacks` are the bound on a score's error for each unit of |w|, for each unit of |w - w~|, and relative to its size.
-    """
+    """Writes the k strongest candidates by their exact pre-activations, in no order; returns how many there are."""
     k, filled, worst = len(acts), 0, 0
-    per_norm, per_lost, spread = slacks
     for strongest in (True, False):
         for c in range(len(found)):
             if (found[c] >= kth) != strongest:
                 continue
             j = candidates[c]
             if filled == k:
-                bound = found[c] + spread * abs(found[c]) + per_norm * encoder.norms[j] + per_lost * encoder.lost[j]
-                if bound < acts[worst]:
+                error = bounds.spread * abs(found[c])
+                error += bounds.per_norm * encoder.norms[j] + bounds.per_lost * encoder.lost[j]
+                if found[c] + error < acts[worst]:
                     continue
             if c + _AHEAD < len(found):
                 fetch(encoder.W_enc[candidates[c + _AHEAD]])
@@ -207,7 +251,7 @@ def _settle(
 
 
 @compiled
-def _finish(acts: Float32[np.ndarray, " k"], latents: Int64[np.ndarray, " k"], filled: int) -> None:
+def finish(acts: Float32[np.ndarray, " k"], latents: Int64[np.ndarray, " k"], filled: int) -> None:
     """Puts the strongest first, makes negative ones 0 and fills what is left with latents that are not there yet."""
     for i in range(1, filled):
         act, latent, place = acts[i], latents[i], i
@@ -230,6 +274,7 @@ def strongest(
     rounded: bool,
     tokens: Tokens,
     encoder: Encoder,
+    largest: Largest,
     acts: Float32[np.ndarray, "n k"],
     latents: Int64[np.ndarray, "n k"],
 ) -> None:
@@ -243,36 +288,23 @@ def strongest(
         rounded: Whether the operands were rounded to bfloat16; else they were tokens.x and W_enc.
         tokens: What is encoded.
         encoder: The coder.
+        largest: `largest_of` it.
         acts: Filled.
         latents: Filled.
     """
-    k, d_model, d_sae = acts.shape[1], tokens.x.shape[1], scores.shape[1]
+    k, d_sae = acts.shape[1], scores.shape[1]
     found, scratch = np.empty(d_sae, np.float32), np.empty(d_sae, np.float32)
     candidates, is_above = np.empty(d_sae, np.int32), np.zeros(-(-d_sae // 8) * 8, np.uint8)
-    norm, lost, bias = encoder.norms.max(), encoder.lost.max(), np.abs(encoder.b_enc).max()
-    spread = 2.0**-8 if rounded else 0.0
     guess = 0.0
     for i in range(len(scores)):
-        own, own_lost = tokens.norms[i] * _NORM_ROUNDING, tokens.lost[i] * _NORM_ROUNDING
-        if not (own * norm + bias < math.inf):
+        own = tokens.norms[i]
+        if overflows(own, largest):
             acts[i], latents[i] = math.nan, np.arange(k)
             continue
-        sums = d_model * _SUM_ROUNDING * own
-        per_norm = _NORM_ROUNDING * (sums + own_lost if rounded else sums)
-        per_lost = _NORM_ROUNDING * (own + own_lost) if rounded else 0.0
-        shared = per_norm * norm + per_lost * lost + bias * _SUM_ROUNDING
-        count, kth, threshold = _candidates(
-            scores[i], encoder.b_enc, k, guess * own, shared, spread, is_above, found, candidates, scratch
+        bounds = bounds_of(tokens, i, rounded, largest)
+        count, kth, threshold = candidates_of(
+            scores[i], encoder.b_enc, k, guess * own, bounds, is_above, found, candidates, scratch
         )
-        filled = _settle(
-            tokens.x[i],
-            encoder,
-            (per_norm, per_lost, spread),
-            kth,
-            found[:count],
-            candidates[:count],
-            acts[i],
-            latents[i],
-        )
-        _finish(acts[i], latents[i], filled)
-        guess = _GUESS * threshold / own if own > 0 else 0.0
+        filled = settle(tokens.x[i], encoder, bounds, kth, found[:count], candidates[:count], acts[i], latents[i])
+        finish(acts[i], latents[i], filled)
+        guess = GUESS * threshold / own if own > 0 else 0.0
