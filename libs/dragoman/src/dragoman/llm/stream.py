@@ -5,25 +5,26 @@ within one token, while llama.cpp's server finishes a plain request for minutes 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+import aiohttp
 import httpx
 
 _DATA = "data:"
 _END = "[DONE]"
+_KEPT = ("content-type", "retry-after")
 
 
-async def gather(response: httpx.Response) -> httpx.Response:
-    """Read the whole reply, so that its connection can be used again; a stream of events becomes the plain reply that
-    it spells.
+def gather(status: int, headers: Mapping[str, str], content: bytes) -> httpx.Response:
+    """Returns a whole reply; a stream of events becomes the plain reply that it spells.
 
     Raises:
-        httpx.TransportError: the connection broke, or the stream ended before the reply did.
+        aiohttp.ClientPayloadError: the stream ended before the reply did.
     """
-    content = await response.aread()
-    if not response.headers.get("content-type", "").startswith("text/event-stream"):
-        return response
+    if not headers.get("content-type", "").startswith("text/event-stream"):
+        kept = {name: headers[name] for name in _KEPT if name in headers}  # the content is decoded already
+        return httpx.Response(status, headers=kept, content=content)
     choice: dict[str, Any] = {"finish_reason": None}
     usage: Any = None
     for event in _events(content.decode("utf-8", "replace")):
@@ -33,7 +34,7 @@ async def gather(response: httpx.Response) -> httpx.Response:
         for part in event.get("choices") or ():
             _add(choice, part)
     if choice["finish_reason"] is None:
-        raise httpx.RemoteProtocolError("the engine's stream ended before its reply did")
+        raise aiohttp.ClientPayloadError("the engine's stream ended before its reply did")
     return httpx.Response(200, json={"choices": [choice], "usage": usage})
 
 
@@ -47,7 +48,7 @@ def _events(text: str) -> Iterator[dict[str, Any]]:
         try:
             event = json.loads(data)
         except ValueError as error:
-            raise httpx.RemoteProtocolError(f"the engine sent an event that is not JSON: {data[:200]!r}") from error
+            raise aiohttp.ClientPayloadError(f"the engine sent an event that is not JSON: {data[:200]!r}") from error
         yield event
 
 
