@@ -197,6 +197,11 @@ def test_neighbours_and_other_explanations_must_be_there() -> None:
     assert "of the same latents" in check(spec_of("other_latent"), explanations=foreign)["explanations_id"]
 
 
+def test_texts_of_other_latents_than_those_selected_are_refused() -> None:
+    assert check(spec_of("oracle", selection={"latents": [3, 4]})) == {}
+    assert "none of the selected latents" in check(spec_of("oracle", selection={"latents": [4]}))["texts"]
+
+
 @pytest.mark.parametrize(("how", "count", "fits"), [("mixed", 50, True), ("mixed", 51, False), ("mixed", 60, False)])
 def test_a_mixed_sample_asks_for_a_fifth_of_the_strongest(how: str, count: int, fits: bool) -> None:
     told = check(spec_of("default", sampling=how, example_count=count))

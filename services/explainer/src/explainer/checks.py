@@ -23,6 +23,9 @@ def input_violations(spec: ExplanationsSpec, inputs: Mapping[str, InputInfo]) ->
     yield from _neighbour_violations(spec, latents)
     if "effects" in inputs:
         yield from _effects_violations(spec, inputs["effects"])
+    given = {text.latent for text in spec.texts}
+    if spec.selection.latents and given and not given & set(spec.selection.latents):
+        yield Violation("texts", "texts has none of the selected latents; expected one for each")
     if "explanations" in inputs:
         yield from _others_violations(spec, inputs["explanations"])
     yield from _triage_violations(spec, inputs.get("triage"))

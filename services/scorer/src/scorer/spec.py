@@ -85,7 +85,7 @@ class ScoresSpec(SpendingSpec):
     """None: all examples are judged."""
     effects_id: str = ""
     """Only for scorers of steered texts."""
-    kl_target: float | None = Field(default=None, gt=0.0)
+    kl_target: float | None = Field(default=None, gt=0.0, le=100.0)
     """At which of the effects' targets; None: at the one nearest to 1 nat."""
     decoder_count: int = Field(default=0, ge=0, le=1_000)
     """Negatives that are strong windows of latents whose decoder directions are like this one's."""

@@ -16,7 +16,7 @@ class SpendingSpec(Spec):
 
     token_budget: int = Field(default=0, ge=0, le=2**63 - 1)
     """Most tokens that the job may spend, prompts and replies together; 0: no limit."""
-    cost_budget: float = Field(default=0.0, ge=0.0)
+    cost_budget: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     """The most that they may cost, in the currency of `price`; 0: no limit."""
     dry_run: bool = False
     """Count the tokens, ask nothing."""

@@ -16,9 +16,9 @@ class Price(Spec):
     """What a million tokens cost."""
 
     currency: str = Field(default="USD", min_length=1, max_length=16)
-    prompt: float = Field(ge=0.0)
-    completion: float = Field(ge=0.0)
-    cached: float | None = Field(default=None, ge=0.0)
+    prompt: float = Field(ge=0.0, allow_inf_nan=False)
+    completion: float = Field(ge=0.0, allow_inf_nan=False)
+    cached: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
     """Of the prompt tokens that the engine had in its prefix cache. None: as much as others."""
 
     @classmethod
