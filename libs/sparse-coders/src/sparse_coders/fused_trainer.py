@@ -157,8 +157,7 @@ class FusedTopKTrainer(CoderTrainer):
         for name, _ in self.coder.named_parameters():
             state[f"adam.{name}.step"] += 1
         count = state["adam.W_enc.step"].item()
-        beta1 = 0.9 if self.options.beta1 is None else self.options.beta1
-        beta2 = self.options.beta2
+        beta1, beta2 = self.options.momentum, self.options.beta2
         size, correction = learning_rate / (1 - beta1**count), (1 - beta2**count) ** 0.5
         return Adam(*(np.float32(value) for value in (1 - beta1, beta2, 1 - beta2, size, correction, 1e-8)))
 

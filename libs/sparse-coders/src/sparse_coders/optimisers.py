@@ -12,7 +12,6 @@ from sparse_coders.options import TrainerOptions
 from sparse_coders.saved_tensor import saved_tensor
 from sparse_coders.signum import Signum
 
-_MOMENTUM = {"adam": 0.9, "signum": 0.95, "muon": 0.95, "schedule_free": 0.9}
 _AVERAGING = ("k", "weight_sum", "lr_max")
 """What schedule-free optimisers count outside of tensors."""
 
@@ -97,7 +96,7 @@ class Optimiser:
 def _made(parameters: Mapping[str, nn.Parameter], options: TrainerOptions) -> list[torch.optim.Optimizer]:
     """Returns the optimisers, each parameter a group of its own, with their state as before the first step."""
     groups = [{"params": [value], "name": name, "lr": 0.0} for name, value in parameters.items()]
-    beta1 = _MOMENTUM[options.optimiser] if options.beta1 is None else options.beta1
+    beta1 = options.momentum
     if options.optimiser == "signum":
         optimisers: list[torch.optim.Optimizer] = [Signum(groups, beta1)]
     elif options.optimiser == "schedule_free":

@@ -1,6 +1,7 @@
 """How a coder is trained, whatever its architecture."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,7 @@ Autocast = Literal["none", "bfloat16"]
 _SELECTING = ("batch_topk", "matryoshka_batch_topk")
 _PENALISED = ("relu", "jumprelu", "gated")
 _RESAMPLED = ("relu", "gated")
+_MOMENTUM: Mapping[Optimiser, float] = {"adam": 0.9, "signum": 0.95, "muon": 0.95, "schedule_free": 0.9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,9 @@ class TrainerOptions:
 
     k: int | None = None
     """BatchTopK and Matryoshka: mean number of latents of a token while training. A TopK coder has its own."""
-    auxk_alpha: float = 1 / 32
-    """Weight of the auxiliary loss that revives dead latents, of TopK, BatchTopK, Matryoshka and JumpReLU; 0: none."""
+    auxk_alpha: float = 1.0
+    """Weight, in units of the FVU, of the auxiliary loss that revives dead latents, of TopK, BatchTopK, Matryoshka and
+    JumpReLU; 0: none."""
     multi_topk: bool = False
     """TopK: adds an eighth of the FVU with 4 k latents (Gao et al., arXiv 2406.04093, section 4.2)."""
     dead_tokens: int = 10_000_000
@@ -49,7 +52,7 @@ class TrainerOptions:
     pre-activations of the first batch."""
     optimiser: Optimiser = "adam"
     beta1: float | None = None
-    """Momentum; None: 0.9, and 0.95 of signum and Muon."""
+    """Momentum; None: 0.9, and 0.95 of signum and Muon, as `momentum` says."""
     beta2: float = 0.999
     max_grad_norm: float | None = None
     """Gradients whose common L2 norm is above it are scaled down to it."""
@@ -78,6 +81,11 @@ class TrainerOptions:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise InvalidOption(f"{name} is {value}; it must be at least 0 and below 1")
+
+    @property
+    def momentum(self) -> float:
+        """`beta1`, or the optimiser's own."""
+        return _MOMENTUM[self.optimiser] if self.beta1 is None else self.beta1
 
     def check(self, coder: SparseCoder) -> None:
         """Raises InvalidOption when these options cannot train this coder."""

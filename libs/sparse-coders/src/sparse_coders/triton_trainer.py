@@ -119,8 +119,7 @@ class TritonTopKTrainer(CoderTrainer):
         for name, _ in self.coder.named_parameters():
             optimiser[f"adam.{name}.step"] += 1
         count = int(self._step_count) + 1
-        beta1 = 0.9 if self.options.beta1 is None else self.options.beta1
-        beta2 = self.options.beta2
+        beta1, beta2 = self.options.momentum, self.options.beta2
         correction = (1 - beta2**count) ** 0.5
         return Step(1 - beta1, 1 - beta2, learning_rate / (1 - beta1**count), correction)
 
