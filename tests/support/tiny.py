@@ -69,16 +69,17 @@ CONFIGS: dict[str, Any] = {
 
 _LATENT_ATTENTION: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 48, "moe_intermediate_size": 16, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": VOCAB, "n_routed_experts": 4,
-    "n_shared_experts": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 1, "kv_lora_rank": 8, "q_lora_rank": 8,
-    "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8, "n_group": 1, "topk_group": 1,
+    "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": VOCAB, "max_position_embeddings": 128,
+    "n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 1,
+    "kv_lora_rank": 8, "q_lora_rank": 8, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8, "n_group": 1,
+    "topk_group": 1,
 }  # fmt: skip
 _SHARED_ATTENTION: dict[str, Any] = {
     "hidden_size": 32, "attention_hidden_size": 64, "intermediate_size": 48, "num_attention_heads": 4,
-    "num_key_value_heads": 4, "mamba_d_state": 8, "vocab_size": VOCAB,
+    "num_key_value_heads": 4, "mamba_d_state": 8, "vocab_size": VOCAB, "max_position_embeddings": 128,
 }  # fmt: skip
 FURTHER_CONFIGS: dict[str, Any] = {
-    "mpt": lambda: MptConfig(d_model=24, n_heads=3, n_layers=2, expansion_ratio=2, vocab_size=VOCAB),
+    "mpt": lambda: MptConfig(d_model=24, n_heads=3, n_layers=2, expansion_ratio=2, vocab_size=VOCAB, max_seq_len=128),
     "gpt_neo": lambda: GPTNeoConfig(
         hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]], intermediate_size=48,
         vocab_size=VOCAB, max_position_embeddings=128, window_size=16, bos_token_id=0, eos_token_id=0,

@@ -33,7 +33,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, AnyKind]:
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `kinds` keeps what it knows of models and tokenizers."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def kinds(cache: Path) -> dict[str, AnyKind]:
     """The kinds of the service, with a cache of their own and no object store."""
-    config = Config(cache=tmp_path_factory.mktemp("cache"), torch_threads=2, device="cpu")
-    return {kind.name: kind for kind in build(config, None)}
+    return {kind.name: kind for kind in build(Config(cache=cache, torch_threads=2, device="cpu"), None)}

@@ -113,9 +113,11 @@ def _dense(encoded: Sequence[Encoded], ctx_len: int, row_count: int) -> np.ndarr
 
 
 class Workers:
-    """Three workers that share nothing but the inputs: a task is done by one of them."""
+    """Workers that share nothing but the inputs: a task is done by one of them. Each knows what `cache` knows."""
 
-    def __init__(self, root: Path, count: int) -> None:
+    def __init__(self, cache: Path, root: Path, count: int) -> None:
+        for i in range(count):
+            shutil.copytree(cache, root / str(i))
         self._kinds = [
             next(kind for kind in build(Config(root / str(i), 1, "cpu"), None) if kind.name == "latents")
             for i in range(count)
@@ -177,14 +179,21 @@ def _shuffled(tasks: Sequence[Task]) -> Sequence[Task]:
 
 
 def test_three_workers_in_any_order_write_the_bytes_of_one(
-    tokens: FolderArtifact, topk: FolderArtifact, llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tokens: FolderArtifact,
+    topk: FolderArtifact,
+    llama: Path,
+    cache: Path,
+    tmp_path: Path,
+    kinds: dict[str, AnyKind],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("activation.latents_kind._SHARD_BYTES", 1 << 16)
     monkeypatch.setattr("activation.latents_kind._NEIGHBOUR_LATENTS", 40)
     spec = _spec(tokens, topk, llama, rows_per_task=6, max_tokens=1200, neighbours=3, neighbour_tokens=400)
+    kinds["latents"].check(kinds["latents"].resolve(spec), _infos({"tokens": tokens, "coder": topk}))  # fills the cache
     inputs = {"tokens": tokens, "coder": topk}
-    one: Any = Workers(tmp_path / "cache-one", 1)
-    three: Any = Workers(tmp_path / "cache-three", 3)
+    one: Any = Workers(cache, tmp_path / "cache-one", 1)
+    three: Any = Workers(cache, tmp_path / "cache-three", 3)
     first = run_local(one, spec, inputs, tmp_path / "one")
     second = run_local(three, spec, inputs, tmp_path / "three", order=_shuffled)
     assert min(three.done) > 2, "each of the three had several tasks"

@@ -17,7 +17,7 @@ from hooked_models.models import LoadedModel
 from torch import nn
 from transformers import AutoModelForCausalLM, BartConfig, MixtralConfig
 
-from tests.support.tiny import CONFIGS, LAST_BUT_ONE, tiny_model
+from tests.support.tiny import CONFIGS, FURTHER_CONFIGS, LAST_BUT_ONE, tiny_model
 
 IDS = torch.arange(2 * 9).reshape(2, 9) % 50 + 3
 LAYERS = list(LAST_BUT_ONE.items())
@@ -127,15 +127,19 @@ def test_a_value_that_the_model_writes_into_later_is_the_one_before() -> None:
     assert len(before) == 3, "only once"
 
 
-@pytest.mark.parametrize("name", list(CONFIGS))
+@pytest.mark.parametrize("name", [*CONFIGS, *FURTHER_CONFIGS])
 def test_a_description_names_every_width_that_a_real_pass_gives(name: str) -> None:
-    model, said = tiny_model(name), describe_config(CONFIGS[name]())
+    model, said = tiny_model(name), describe_config((CONFIGS | FURTHER_CONFIGS)[name]())
     described = ModelDescription(**said)
-    assert described.widths[LAST_BUT_ONE[name]] == 32
     widths = {name.removeprefix(f"{described.base_prefix}."): width for name, width in described.widths.items()}
+    unknown = [hookpoint for hookpoint, width in widths.items() if width is None]
+    assert unknown == [f"blocks.{i}.ffn.experts" for i in (0, 1) if name == "dbrx"], "these need values"
     with Capture(model.base_model, list(widths)) as capture:
         found = capture.run(IDS)
-    assert {name: tuple(value.shape) for name, value in found.items()} == {n: (2, 9, w) for n, w in widths.items()}
+    assert {name: tuple(value.shape) for name, value in found.items()} == {
+        n: (2, 9, w or 32) for n, w in widths.items()
+    }
+    assert not LoadedModel(model, torch.device("cpu")).looks_ahead()
     assert described.vocab_size == 300
     assert described.context_length == (None if name == "mamba" else 128)
 

@@ -108,10 +108,16 @@ def describe_config(config: Any, *, trust_remote_code: bool = False) -> dict[str
         "architecture": type(model).__name__,
         "base_prefix": prefix,
         "vocab_size": int(model.get_input_embeddings().weight.shape[0]),
-        "context_length": getattr(config.get_text_config(), "max_position_embeddings", None),
+        "context_length": _model_context(config),
         "parameters": {name: list(parameter.shape) for name, parameter in model.named_parameters()},
         "widths": widths,
     }
+
+
+def _model_context(config: Any) -> int | None:
+    """Returns the longest row that a configuration allows, None where it names none."""
+    text = config.get_text_config()
+    return getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)  # the latter MPT's
 
 
 def _check_causal(model: Any, base: Any) -> None:
@@ -183,7 +189,7 @@ def _context_length(path: Path, tokenizer: Any) -> int | None:
     if (path / "config.json").is_file():
         try:
             config: Any = AutoConfig.from_pretrained(**source_arguments(path), trust_remote_code=False)
-            return getattr(config.get_text_config(), "max_position_embeddings", None)
+            return _model_context(config)
         except (ValueError, OSError, KeyError, TypeError, AttributeError):
             return None
     return int(tokenizer.model_max_length) if tokenizer.model_max_length < 10**9 else None
