@@ -27,8 +27,8 @@ def autoencoder() -> TopKCoder:
     return coder
 
 
-def transcoder() -> TopKCoder:
-    coder = TopKCoder(24, 200, 4, d_out=10, transcoder=True)
+def transcoder(*, skip: bool = False, d_out: int = 10) -> TopKCoder:
+    coder = TopKCoder(24, 200, 4, d_out=d_out, transcoder=True, skip=skip)
     generator = torch.Generator().manual_seed(2)
     for value in coder.parameters():
         value.data.uniform_(-0.2, 0.2, generator=generator)
@@ -53,8 +53,9 @@ def test_autoencoder_with_dead_latents_equals_plain_pytorch() -> None:
     assert_equal_training([autoencoder(), autoencoder()], REVIVING, 24)
 
 
-def test_transcoder_equals_plain_pytorch() -> None:
-    assert_equal_training([transcoder(), transcoder()], TrainerOptions(dead_tokens=500), 10)
+@pytest.mark.parametrize("skip", [False, True])
+def test_transcoder_equals_plain_pytorch(skip: bool) -> None:
+    assert_equal_training([transcoder(skip=skip), transcoder(skip=skip)], TrainerOptions(dead_tokens=500), 10)
 
 
 def test_free_decoder_and_other_momenta_equal_plain_pytorch() -> None:
@@ -69,6 +70,13 @@ def trained(options: TrainerOptions, count: int = 13) -> dict[str, Tensor]:
     return trainer.state()
 
 
+def skipping() -> dict[str, Tensor]:
+    trainer = FusedTopKTrainer(transcoder(skip=True, d_out=150), TrainerOptions())
+    for batch in batches()[:4]:
+        trainer.step(batch, batch.repeat(1, 7)[:, :150], 1e-3)
+    return {f"skip.{name}": value for name, value in trainer.state().items()}
+
+
 def test_any_number_of_threads_and_either_search_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     states: list[dict[str, Tensor]] = []
@@ -76,7 +84,7 @@ def test_any_number_of_threads_and_either_search_give_the_same_bits(monkeypatch:
         for threads, rounds in ((1, True), (3, True), (2, False)):
             torch.set_num_threads(threads)
             monkeypatch.setattr("sparse_coders.fused_trainer.has_fast_bfloat16", lambda rounds=rounds: rounds)
-            states.append(trained(TrainerOptions(auxk_alpha=0.0)))
+            states.append(trained(TrainerOptions(auxk_alpha=0.0)) | skipping())
     finally:
         torch.set_num_threads(before)
     for other in states[1:]:
@@ -104,7 +112,7 @@ def test_divergence_shows() -> None:
 
 def test_who_gets_the_compiled_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(trainer_of(autoencoder(), TrainerOptions())) is FusedTopKTrainer
-    assert type(trainer_of(transcoder(), TrainerOptions())) is FusedTopKTrainer
+    assert type(trainer_of(transcoder(skip=True), TrainerOptions())) is FusedTopKTrainer
     for other in ({"optimiser": "signum"}, {"max_grad_norm": 1.0}, {"multi_topk": True}, {"ema_decay": 0.9}):
         assert type(trainer_of(autoencoder(), TrainerOptions(**other))) is CoderTrainer
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from dense_products import linear
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
@@ -29,6 +30,8 @@ from sparse_coders.topk_coder import TopKCoder
 
 _GROUP = 256
 """Latents that one thread updates at a time."""
+_SKIP_GROUP = 64
+"""Rows of W_skip that one thread updates at a time."""
 
 
 class _Sums(NamedTuple):
@@ -96,7 +99,10 @@ class FusedTopKTrainer(CoderTrainer):
         variance = max(target.square - float(target.rows @ target.rows) / len(x), 0.0) or math.nan
         pairs = _grouped(batch, self.coder.d_sae, 2 / variance)
         auxk, extra = self._auxiliary(batch, is_dead.nonzero().flatten(), variance)
-        self._step_rows(pairs, batch, extra, error.rows * (2 / variance), self._adam(learning_rate))
+        adam = self._adam(learning_rate)
+        self._step_rows(pairs, batch, extra, error.rows * (2 / variance), adam)
+        if self.coder.W_skip is not None:
+            self._step_skip(batch, 2 / variance, adam)
         self._idle_tokens.add_(len(x)).masked_fill_(torch.as_tensor(np.diff(pairs.offsets) > 0), 0)
         self._token_count += len(x)
         self._step_count += 1
@@ -105,9 +111,13 @@ class FusedTopKTrainer(CoderTrainer):
         return StepReport(loss, fvu, error.fired / len(x), float(is_dead.float().mean()))
 
     def _centre(self, batch: _Batch, y: Float[Tensor, "n d_out"], tile: slice) -> _Sums:
-        """Takes b_dec from one tile of what shall be given, which an autoencoder also reads."""
+        """Takes b_dec from one tile of what shall be given, which an autoencoder also reads; then what is skipped."""
         target, sums = self._target(batch, tile), np.empty(self.coder.d_out)
-        return _Sums(centre(y[tile].numpy(), self.coder.b_dec.detach().numpy(), target, sums), sums)
+        square = centre(y[tile].numpy(), self.coder.b_dec.detach().numpy(), target, sums)
+        if self.coder.W_skip is not None:
+            with torch.no_grad():  # of this thread
+                batch.error[tile] -= linear(batch.centred[tile], self.coder.W_skip)
+        return _Sums(square, sums)
 
     def _decode(self, batch: _Batch, tile: slice) -> _Sums:
         """Reconstructs one tile of tokens."""
@@ -150,6 +160,18 @@ class FusedTopKTrainer(CoderTrainer):
         through_encoder = np.sum(self._workers.each(group, -(-coder.d_sae // _GROUP)), axis=0)
         gradient = d_b_dec if coder.transcoder else d_b_dec - through_encoder
         adam_row(adam, gradient.astype(np.float32), *moments["b_dec"])
+
+    def _step_skip(self, batch: _Batch, scale: float, adam: Adam) -> None:
+        """Steps W_skip, some rows at a time, each by the sum over all tokens."""
+        moments = self._moments()["W_skip"]
+
+        @torch.no_grad()
+        def group(place: int) -> None:
+            rows = slice(place * _SKIP_GROUP, (place + 1) * _SKIP_GROUP)
+            gradient = linear(batch.error[:, rows].T, batch.centred.T) * scale
+            adam_row(adam, gradient.flatten().numpy(), *(values[rows].ravel() for values in moments))
+
+        self._workers.each(group, -(-self.coder.d_out // _SKIP_GROUP))
 
     def _adam(self, learning_rate: float) -> Adam:
         """Counts a step of the optimiser and returns what it does."""

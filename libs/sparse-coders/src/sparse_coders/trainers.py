@@ -30,7 +30,7 @@ def trainer_of(coder: SparseCoder, options: TrainerOptions, kernels: KernelChoic
         return CoderTrainer(coder, options)
     on_gpu = coder.device.type == "cuda"
     wanted = ("triton" if on_gpu else "compiled") if kernels == "auto" else kernels
-    if wanted == "triton" and importlib.util.find_spec("triton") is not None:
+    if wanted == "triton" and coder.W_skip is None and importlib.util.find_spec("triton") is not None:
         from sparse_coders.triton_trainer import GuardedTritonTrainer
 
         return GuardedTritonTrainer(coder, options)
@@ -45,7 +45,6 @@ def has_kernels(coder: SparseCoder, options: TrainerOptions) -> TypeGuard[TopKCo
     """Returns whether there are kernels, for one device or another, that train this coder in this way."""
     return (
         isinstance(coder, TopKCoder)
-        and coder.W_skip is None
         and coder.dtype == torch.float32
         and (options.optimiser, options.frozen, options.autocast) == ("adam", "none", "none")
         and not options.multi_topk
