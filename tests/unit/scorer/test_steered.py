@@ -215,7 +215,7 @@ def test_effects_that_a_scorer_does_not_take_or_lacks(
         ({}, {"prompts": "activating"}, "effects_id", "gives it away; expected prompts: random"),
         ({}, {"kl_targets": []}, "effects_id", "made without kl_targets"),
         ({"kl_target": 2.0}, {}, "kl_target", r"2 is no target of .*; it has 0\.1, 1"),
-        ({}, {"selection": {"ranks": [0, 1]}}, "effects_id", "texts of 2 latents, and output sets those of 3 side by"),
+        ({}, {"selection": {"ranks": [0, 1]}}, "effects_id", "texts of 2 latents, and output needs those of 3; give"),
         ({"active_count": 27}, {}, "active_count", "27 needs texts after 27 prompts, .* has 24"),
         ({"stop": {"threshold": 0.5}}, {}, "stop", "no positives and negatives"),
     ],

@@ -38,7 +38,8 @@ def count(
         yield Progress(done, len(latents), "latents", "counting tokens")
     shared = 0
     if asking.near is not None and embedder is not None:
-        shared = _embedded(list(dict.fromkeys(asking.near.candidates.values())), spec, embedder, rows)
+        if context.task.index == 0:
+            shared = _embedded(list(dict.fromkeys(asking.near.candidates.values())), spec, embedder, rows)
         for latent, texts in asking.near.own_texts.items():
             planned[latent]["embedded"] = _embedded(texts, spec, embedder, rows)
     yield counted_part(context, [planned[latent] for latent in latents], counter, shared)

@@ -44,14 +44,14 @@ def effects_violations(spec: ScoresSpec, effects: InputInfo) -> Iterator[Violati
 
 
 def _beside_violations(spec: ScoresSpec, effects: InputInfo) -> Iterator[Violation]:
-    """Too few latents to set one's texts beside those of others."""
+    """Yields that there are too few latents, of a scorer that sets one's texts beside those of others."""
     chosen: Any = effects.spec.get("selection") or {}
     named = len(chosen.get("latents") or ()) or len(chosen.get("ranks") or ()) or chosen.get("count") or None
     count = named if effects.manifest is None else int(str(effects.manifest.statistics["measured"]))
     needed = 1 + METHODS[spec.scorer].rivals
     if count is not None and count < needed:
-        said = f"{effects.id} has texts of {count} latents, and {spec.scorer} sets those of {needed} side by side"
-        yield Violation("effects_id", f"{said}; give effects of {needed} latents or more")
+        said = f"{effects.id} has texts of {count} latents, and {spec.scorer} needs those of {needed}"
+        yield Violation("effects_id", f"{said}; give effects of as many or more")
 
 
 def _target_violations(spec: ScoresSpec, id_: str, made: Mapping[str, Any]) -> Iterator[Violation]:

@@ -77,11 +77,11 @@ class NearWindows:
             return np.asarray([len(text) for text in others], np.float64)
         missing = [text for text in dict.fromkeys([*self.candidates.values(), *own]) if text not in self._known]
         self._known |= self._embed(missing) if missing else {}
-        references = [self._known[text].vector for text in own if text in self._known]
-        if not references:
+        vectors = [self._known[text].vector for text in own if text in self._known]
+        if not vectors:
             return np.zeros(len(others))
-        known = [self._known.get(text) for text in others]
-        cosines = [-np.inf if each is None else float((np.stack(references) @ each.vector).max()) for each in known]
+        references, known = np.stack(vectors), [self._known.get(text) for text in others]
+        cosines = [-np.inf if each is None else float((references @ each.vector).max()) for each in known]
         return np.round(np.asarray(cosines), 6)
 
     def _text(self, window: Window) -> str:

@@ -47,6 +47,8 @@ class Abilities:
     def _ask(self, model: str, ability: str, asked: "Future[bool]") -> None:
         try:
             with self._endpoint.client(model) as client:
-                asked.set_result(self._probes[ability](client))
+                found = self._probes[ability](client)
         except BaseException as error:  # noqa: BLE001  whoever waits is told
             asked.set_exception(error)
+        else:
+            asked.set_result(found)

@@ -82,7 +82,7 @@ class LLMClient:
         for outcome in _OUTCOMES:  # each begins at 0
             METRICS.llm_requests.labels(outcome)
         self._session: aiohttp.ClientSession | None = None
-        """Made by the first request, on the loop. Not httpx's: that takes seven times the CPU time of a short reply."""
+        """Made by the first request, on the loop. httpx takes several times the CPU time of a short reply."""
 
     def __enter__(self) -> Self:
         return self
