@@ -17,7 +17,7 @@ from scorer.core.prompts_texts import STOP, texts_of
 from scorer.embedder import EndpointEmbedder
 from scorer.llm_judge import LlmJudge
 from scorer.scores_kind import ScoresKind
-from scorer.spec import LlmRef, ScoresSpec
+from scorer.spec import EmbedderRef, LlmRef, ScoresSpec
 from scorer.text_writer import EngineWriter
 
 from tests.support.llm_engine import Engine, engine, free_port, home, wait_until_healthy
@@ -130,6 +130,14 @@ def test_what_needs_prompts_is_refused_at_submit_since_this_engine_tells_nothing
         with pytest.raises(InvalidSpec, match="tells no prompt log-probabilities") as error:
             scores.resolve(spec(scorer, effects_id=effects_id))
         assert error.value.reason == "ENGINE_LACKS"
+
+
+def test_the_embedder_counts_beforehand_what_it_then_reads(embedding: Engine) -> None:
+    embedder, ref = EndpointEmbedder(Endpoint(embedding.url, variable="DRAGOMAN_EMBED")), EmbedderRef(model=MINILM)
+    texts = ["A mare ran across the meadow.", " the<< naïve>> café\\n", ""]
+    found = embedder.embedded(texts, ref)
+    assert embedder.count(list(found), ref) == [each.tokens for each in found.values()]
+    assert len(found) >= 2
 
 
 def test_the_embedder_gives_the_vectors_of_its_model(embedding: Engine) -> None:
