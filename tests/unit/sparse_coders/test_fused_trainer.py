@@ -63,6 +63,19 @@ def test_free_decoder_and_other_momenta_equal_plain_pytorch() -> None:
     assert_equal_training([autoencoder(), autoencoder()], options, 24)
 
 
+def test_selected_latents_at_zero_did_not_fire() -> None:
+    ours, plain = (make(autoencoder(), TrainerOptions()) for make in (FusedTopKTrainer, CoderTrainer))
+    for trainer in (ours, plain):
+        trainer.coder.get_parameter("b_enc").data.fill_(-0.7)
+    report, expected = (trainer.step(batches()[0], batches()[0], 1e-3) for trainer in (ours, plain))
+    assert report.l0 == pytest.approx(expected.l0)
+    assert 0 < report.l0 < 3
+    state, expected_state = ours.state(), plain.state()
+    assert torch.equal(state["idle_tokens"], expected_state["idle_tokens"])
+    for name in ("adam.W_enc.exp_avg", "adam.b_enc.exp_avg", "adam.W_dec.exp_avg"):
+        assert torch.equal(state[name] != 0, expected_state[name] != 0)
+
+
 def trained(options: TrainerOptions, count: int = 13) -> dict[str, Tensor]:
     trainer = FusedTopKTrainer(autoencoder(), options)
     for batch in batches()[:count]:
