@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from dense_products import linear
 from jaxtyping import Float, Int64
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
@@ -51,6 +52,7 @@ class Matching:
     other_nearest_cosine: Float[np.ndarray, " m"]
 
 
+@torch.no_grad()
 def match(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Generator[Step, None, Matching]:
     """Matches rows of unit norm (or 0) of two sets; yields signs of life and returns the matching.
 
@@ -124,7 +126,7 @@ def _candidates(a: Tensor, b: Tensor) -> Generator[Step, None, _Candidates]:
     by_row: list[tuple[Tensor, Tensor]] = []
     other = (a.new_zeros(len(b), 0), a.new_zeros(len(b), 0, dtype=torch.int64))
     for start in starts:
-        cosines = a[start : start + starts.step] @ b.T
+        cosines = linear(a[start : start + starts.step], b)
         by_row.append(_top(cosines))
         values, rows = _top(cosines.T.contiguous())
         joined, numbers = torch.cat([other[0], values], 1), torch.cat([other[1], rows + start], 1)
@@ -158,7 +160,7 @@ def _improving(
     for start in _starts(len(suspects), len(columns)) if len(columns) else ():
         rows = suspects[start : start + _starts(len(suspects), len(columns)).step]
         own = torch.from_numpy(prices.row[rows]).to(a.device, a.dtype)[:, None]
-        cosines = a[torch.from_numpy(rows).to(a.device)] @ others.T
+        cosines = linear(a[torch.from_numpy(rows).to(a.device)], others)
         best, where = (cosines - price).sub_(own).topk(min(_MORE, len(columns)), dim=1)
         which, place = (best > TOLERANCE).nonzero(as_tuple=True)
         column = where[which, place]
