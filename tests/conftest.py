@@ -1,6 +1,7 @@
 """Real servers for the tests: one NATS and one object store for the whole session, on free ports."""
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 """Threads that wait do not spin: several test processes, and those that they start, share the cores."""
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what is in its background so, and what the tests start, which must end on Ctrl-C, inherits it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class _Worlds(LoadScopeScheduling):

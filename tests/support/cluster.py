@@ -77,7 +77,7 @@ class Cluster:
         config = self.root / "nats.conf"
         config.write_text(
             f"listen: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor}\n"
-            f'jetstream {{ store_dir: "{self.root}/jetstream", sync_interval: always }}\n'
+            f'jetstream {{ store_dir: "{self.root}/jetstream", max_file: 256GB, sync_interval: always }}\n'
         )
         self.commands["nats"] = ([str(BIN / "nats-server"), "-c", str(config)], {})
 
