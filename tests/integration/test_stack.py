@@ -1,5 +1,6 @@
 """The laptop stack's promises about processes, ports, passwords and state; NATS and the object store stand for all."""
 
+import asyncio
 import json
 import os
 import signal
@@ -16,8 +17,10 @@ from pathlib import Path
 import nats
 import nats.errors
 import pytest
+from dragoman.bus import Bus, BusConfig
 from dragoman.errors import FailedPrecondition, InvalidSpec, NotFound, Unavailable
 from dragoman.stack import LlmChoice, Ports, Stack, laptop
+from dragoman.stack import servers as nats_servers
 from dragoman.stack.credentials import credentials_of
 from dragoman.stack.engines import LLAMA_SERVER, language_model, vllm
 from dragoman.stack.process import Program, find_binary, pip_brings
@@ -147,6 +150,17 @@ def test_a_server_that_was_killed_on_purpose_stays_so_until_it_is_started(own_se
     assert own_servers.pid("nats") is not None
     with pytest.raises(NotFound, match="the stack runs no 'natz'; it runs nats, store"):
         own_servers.kill("natz")
+
+
+def test_a_nats_without_room_for_the_streams_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = nats_servers.NATS_CONFIG.replace("max_file: 256GB", "max_file: 1GB")
+    monkeypatch.setattr(nats_servers, "NATS_CONFIG", small)
+    with Stack(tmp_path, None, Ports.free(), services=()) as stack:
+        told = stack.environment()
+        user, password = told["DRAGOMAN_NATS_USER"], told["DRAGOMAN_NATS_PASSWORD"]
+        bus = Bus(BusConfig(told["DRAGOMAN_NATS_URL"], user=user, password=password))
+        with pytest.raises(FailedPrecondition, match=r"no room for the streams .* 4\.8 GiB in all: raise `max_file`"):
+            asyncio.run(bus.connect())
 
 
 def test_what_keeps_crashing_is_given_up_with_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

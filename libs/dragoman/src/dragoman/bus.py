@@ -35,6 +35,8 @@ _LOG = logging.getLogger(__name__)
 
 _STORE_FAILED = 10077
 """JetStream's error code for a message that a stream's limits refuse."""
+_NO_ROOM = 10047
+"""That for a stream whose bounds it cannot reserve."""
 
 _NAMES_AT_MOST = 100_000
 """Subjects that NATS lists in one answer."""
@@ -175,7 +177,18 @@ class Bus:
     # -------------------------------------------------------------- bootstrap
 
     async def bootstrap(self) -> None:
-        """Creates or updates streams and buckets. Safe to repeat and to run from several processes at once."""
+        """Creates or updates streams and buckets. Safe to repeat and to run from several processes at once.
+
+        Raises FailedPrecondition when JetStream has no room for them.
+        """
+        try:
+            await self._ensure_all()
+        except nats.js.errors.ServerError as error:
+            if error.err_code != _NO_ROOM:
+                raise
+            raise topology.no_room(self.config.url, self.config.namespace) from error
+
+    async def _ensure_all(self) -> None:
         for config in topology.streams(self.config.namespace, self.config.replicas):
             await self.patiently(lambda config=config: self._ensure_stream(config))
         for config in topology.buckets(self.config.namespace, self.config.replicas, self.config.lease):

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from nats.js.api import DiscardPolicy, KeyValueConfig, RetentionPolicy, StorageType, StreamConfig
 
+from dragoman.errors import FailedPrecondition
+
 _DAY = 86_400.0
 _TOLD_ONCE = 900.0
 """Seconds for which a log refuses a fact that it was told: longer than a task of a dead worker waits for another."""
@@ -66,3 +68,13 @@ def buckets(namespace: str, replicas: int, lease: float) -> Sequence[KeyValueCon
         )
         for name in ("jobs", "requests", "attempts", "running", "waits")
     ]
+
+
+def no_room(url: str, namespace: str) -> FailedPrecondition:
+    """Returns what to say where JetStream cannot set aside the bounds of streams and buckets."""
+    bounds = [each.max_bytes or 0 for each in (*streams(namespace, 1), *buckets(namespace, 1, 1.0))]
+    return FailedPrecondition(
+        f"NATS at {url} has no room for the streams of namespace {namespace!r}, which reserve "
+        f"{sum(bounds) / 2**30:.1f} GiB in all: raise `max_file` of its `jetstream` block, or free its disk",
+        reason="NATS_STORAGE",
+    )

@@ -13,7 +13,7 @@ BUCKET = "dragoman"
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Everything here is on loopback: no proxy."""
 
-_NATS_CONFIG = """\
+NATS_CONFIG = """\
 server_name: dragoman-laptop
 listen: "{address}"
 http: "{monitor}"
@@ -32,7 +32,7 @@ authorization {{ users: [ {{ user: "{user}", password: "{password}" }} ] }}
 def nats(home: Path, ports: Ports, credentials: Credentials) -> Program:
     """NATS with JetStream, every write on disk before it is acknowledged."""
     config = home / "nats.conf"
-    text = _NATS_CONFIG.format(
+    text = NATS_CONFIG.format(
         address=ports.address("nats"),
         monitor=ports.address("nats-monitor"),
         folder=json.dumps(str(home / "jetstream")),
