@@ -106,8 +106,8 @@ def prompt(description: str, text: str) -> ChatPrompt:
 @contextmanager
 def served(path: Path, name: str, slots: int, engine: str = LLAMA_CPP) -> Iterator[str]:
     """The engine as the laptop's stack starts it, without a key."""
-    credentials = Credentials("", "", "", "", "")
-    program = language_model(path, LlmChoice(name, slots=slots, engine=engine), Ports.free(), credentials)
+    choice, keyless = LlmChoice(name, slots=slots, engine=engine), Credentials(llm_api_key="")
+    program = language_model(path, choice, Ports.free(), keyless)
     environ = {**os.environ, **program.environ}
     process = subprocess.Popen(program.command, env=environ, stdout=subprocess.DEVNULL)
     url = program.address

@@ -30,7 +30,7 @@ def embedding_statistics(parts: Sequence[PartInfo]) -> dict[str, Json]:
 def embedding_cost(price: Price | None, statistics: Mapping[str, Json]) -> dict[str, float]:
     """Returns what they cost, for the manifest; nothing where no price is known."""
     tokens = int(str(statistics["embedded_tokens"]))
-    return {f"spend_{price.currency}": price.of(tokens, 0, 0)} if price is not None and tokens else {}
+    return price.spend(tokens) if price is not None and tokens else {}
 
 
 def _reads(parts: Sequence[PartInfo], name: str) -> list[Read]:

@@ -47,6 +47,10 @@ class Price(Spec):
         known = self.prompt if self.cached is None else self.cached
         return (self.prompt * (prompt - cached) + known * cached + self.completion * completion) / _MILLION
 
+    def spend(self, prompt: int, cached: int = 0, completion: int = 0) -> dict[str, float]:
+        """Returns what tokens cost, under the name that it has in a manifest."""
+        return {f"spend_{self.currency}": self.of(prompt, cached, completion)}
+
     def at_most(self, prompt: int, completion: int) -> float:
         """Returns the most that tokens cost, whatever the engine has in its cache."""
         return max(self.of(prompt, cached, completion) for cached in (0, prompt))
@@ -59,7 +63,7 @@ def spent(price: Price | None, statistics: Mapping[str, Json]) -> dict[str, floa
     prompt, cached, completion = (
         int(str(statistics[name])) for name in ("prompt_tokens", "cached_tokens", "completion_tokens")
     )
-    return {f"spend_{price.currency}": price.of(prompt, cached, completion)}
+    return price.spend(prompt, cached, completion)
 
 
 def added(*costs: Mapping[str, float]) -> dict[str, float]:
